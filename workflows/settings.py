@@ -1,0 +1,70 @@
+"""The one module that reads the environment.
+
+Every variable has a default that works on one machine, so a local run sets none. Values come from the
+process environment, then from `.env` in the repository, then from the defaults below; an empty value
+counts as not set. `.env.example` lists them all.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPO_PATH = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """All settings, typed; units are in the names."""
+
+    model_config = SettingsConfigDict(
+        env_file=REPO_PATH / ".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    state_dir: Path = Field(default=REPO_PATH / ".state", description="The one folder that holds all state.")
+    port: int = Field(default=6789, ge=1, le=65535, description="Port of Mage's server.")
+
+    companies_api_url: str | None = Field(
+        default=None, description="Source of the companies; by default the bundled sample, served locally."
+    )
+    companies_api_timeout_seconds: float = Field(default=10, gt=0)
+    companies_api_retries: int = Field(default=4, ge=0)
+
+    passengers_csv: str | None = Field(default=None, description="Path or URL; by default data/titanic.csv.")
+
+    openai_api_key: SecretStr | None = Field(default=None, description="Key of the language model's server.")
+    openai_base_url: str | None = Field(default=None, description="Any OpenAI-compatible server.")
+    llm_model: str | None = Field(default=None, description="Name of the model at that server.")
+    llm_timeout_seconds: float = Field(default=60, gt=0, description="Time limit of one request.")
+    local_model_path: Path | None = Field(default=None, description="Another GGUF file for the local server.")
+
+    max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this machine.")
+
+    @property
+    def data_dir(self) -> Path:
+        """Bundled inputs."""
+        return REPO_PATH / "data"
+
+    @property
+    def passengers_source(self) -> str:
+        """Where the passengers come from: a path or a URL."""
+        return self.passengers_csv or str(self.data_dir / "titanic.csv")
+
+    @property
+    def models_dir(self) -> Path:
+        """Versions of the survival model."""
+        return self.state_dir / "models"
+
+    @property
+    def uses_local_llm(self) -> bool:
+        """Whether no server was configured, so the bundled model answers."""
+        return self.openai_api_key is None and self.openai_base_url is None and self.llm_model is None
+
+
+def get_settings() -> Settings:
+    """Read the settings afresh: blocks are short-lived and tests change the environment.
+
+    Raises:
+        pydantic.ValidationError: names the variable that is wrong, without its value.
+    """
+    settings = Settings()
+    return settings.model_copy(update={"state_dir": settings.state_dir.expanduser().resolve()})
