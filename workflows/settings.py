@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     llm_timeout_seconds: float = Field(default=60, gt=0, description="Time limit of one request.")
     local_model_path: Path | None = Field(default=None, description="Another GGUF file for the local server.")
 
-    max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this machine.")
+    max_llm_calls_at_once: int = Field(
+        default=2, ge=1, description="Shared by all processes of this machine."
+    )
 
     @property
     def data_dir(self) -> Path:

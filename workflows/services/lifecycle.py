@@ -61,7 +61,7 @@ def running_service(name: ServiceName) -> str | None:
 
 def stop_services(timeout_seconds: float = 10) -> list[str]:
     """Stop the services recorded in the state folder and return the names of those that ran."""
-    stopped = []
+    stopped: list[str] = []
     for name in SERVICES:
         record = _read_record(name)
         process = _process(record) if record else None
