@@ -1,0 +1,364 @@
+"""Passengers: the contract of one record, reading them from a CSV, and one row for each.
+
+Every boundary uses the same rules, `COLUMNS`: the CSV (`load_passengers`), the table joined with the
+companies (`one_row_per_passenger`) and a single passenger sent by a caller (`parse_attributes`).
+"""
+
+import csv
+import io
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from workflows.errors import InvalidInputError, ServiceError
+
+Value = int | float | str | None
+
+MAX_CSV_BYTES = 50_000_000
+MAX_TEXT_LENGTH = 500
+MAX_REPORTED_PROBLEMS = 10
+DOWNLOAD_SECONDS = 60.0
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "?"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Rules of one column: `name` in our tables, `csv_name` in the CSV, bounds inclusive."""
+
+    name: str
+    csv_name: str
+    kind: Literal["int", "float", "text"]
+    required: bool = True
+    minimum: float = 0
+    maximum: float = math.inf
+    choices: tuple[str, ...] = ()
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("passenger_id", "PassengerId", "int", minimum=1, maximum=2**53),
+    Column("survived", "Survived", "int", maximum=1),
+    Column("pclass", "Pclass", "int", minimum=1, maximum=3),
+    Column("_name", "Name", "text"),
+    Column("sex", "Sex", "text", choices=("male", "female")),
+    Column("age", "Age", "float", required=False, maximum=120),
+    Column("sibsp", "SibSp", "int", maximum=20),
+    Column("parch", "Parch", "int", maximum=20),
+    Column("ticket", "Ticket", "text"),
+    # One of the 1,309 known passengers has no fare.
+    Column("fare", "Fare", "float", required=False, maximum=100_000),
+    Column("cabin", "Cabin", "text", required=False),
+    Column("embarked", "Embarked", "text", required=False, choices=("C", "Q", "S")),
+)
+COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+KEY = "passenger_id"
+TARGET = "survived"
+ATTRIBUTES: tuple[Column, ...] = tuple(c for c in COLUMNS if c.name not in {KEY, TARGET})
+ATTRIBUTE_NAMES: tuple[str, ...] = tuple(column.name for column in ATTRIBUTES)
+
+
+def parse_value(column: Column, raw: object) -> Value:
+    """Read one value by the rules of its column; None where it is missing.
+
+    Text is stripped, choices match in any case, and whole numbers may be written `3.0`.
+
+    Raises:
+        ValueError: says what is wrong with the value.
+    """
+    if raw is None or raw is pd.NA or raw is pd.NaT:
+        return None
+    if isinstance(raw, bool | np.bool_) or not isinstance(raw, str | int | float | np.number):
+        raise ValueError(f"must be text or a number, not {type(raw).__name__}")
+    if isinstance(raw, float | np.floating) and math.isnan(raw):
+        return None
+    text = str(raw).strip()
+    if text.lower() in _MISSING:
+        return None
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ValueError(f"longer than {MAX_TEXT_LENGTH} characters")
+    return _parse_text(column, text) if column.kind == "text" else _parse_number(column, text)
+
+
+def _parse_text(column: Column, text: str) -> str:
+    if not column.choices:
+        return text
+    for choice in column.choices:
+        if choice.lower() == text.lower():
+            return choice
+    raise ValueError(f"{text[:40]!r} is none of {', '.join(column.choices)}")
+
+
+def _parse_number(column: Column, text: str) -> int | float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a number")
+    number = float(text)
+    if column.kind == "int" and not number.is_integer():
+        raise ValueError(f"{text[:40]!r} is not a whole number")
+    if not column.minimum <= number <= column.maximum:
+        raise ValueError(f"{text[:40]} is outside {column.minimum:g} to {column.maximum:g}")
+    # Adding 0 turns -0.0 into 0.0.
+    return int(number) if column.kind == "int" else number + 0.0
+
+
+def parse_attributes(variables: Mapping[str, object]) -> dict[str, Value]:
+    """Read the ten attributes of one passenger, all of them optional; other keys are ignored.
+
+    Raises:
+        InvalidInputError: `.fields` names every wrong attribute with its reason.
+    """
+    values: dict[str, Value] = {}
+    problems: dict[str, str] = {}
+    for column in ATTRIBUTES:
+        try:
+            values[column.name] = parse_value(column, variables.get(column.name))
+        except ValueError as error:
+            problems[column.name] = str(error)
+    if problems:
+        raise InvalidInputError("the passenger cannot be read", problems)
+    return values
+
+
+def load_passengers(source: str) -> pd.DataFrame:
+    """Read and validate passengers from a CSV with the columns of the Titanic data set.
+
+    Args:
+        source: Path, or an http(s) URL (three retries with backoff, 60 s and 50 MB at most).
+
+    Returns:
+        One row a passenger with the columns `COLUMN_NAMES`: whole numbers int64, `age` in years and `fare`
+        in pounds float64 (NaN where missing), text with None where missing.
+
+    Raises:
+        InvalidInputError: no such file, not a CSV, no rows, a column missing, or a value that is missing,
+            of the wrong type, out of range or a duplicate key; names column, line and passenger.
+        ServiceError: the URL cannot be reached or answers with an error.
+    """
+    scheme = source.partition("://")[0].lower() if "://" in source else ""
+    if scheme in {"http", "https"}:
+        place, content = _without_secrets(source), _download(source)
+    elif scheme:
+        raise InvalidInputError(
+            f"passengers: {scheme}:// is not supported; set PASSENGERS_CSV to a path or an http(s) URL"
+        )
+    else:
+        place, content = source, _read(Path(source).expanduser())
+    header, records = _csv_records(content, place)
+    counts = {column.csv_name: header.count(column.csv_name) for column in COLUMNS}
+    wrong = {
+        name: f"column {'twice' if count else 'missing'}" for name, count in counts.items() if count != 1
+    }
+    if wrong:
+        raise InvalidInputError(
+            f"passengers in {place}: not the expected CSV, the first line is {','.join(header)[:80]!r}", wrong
+        )
+    if not records:
+        raise InvalidInputError(f"passengers in {place}: no rows below the header")
+    index = {column.name: header.index(column.csv_name) for column in COLUMNS}
+    rows = (
+        (f"line {line}", {name: record[position] for name, position in index.items()})
+        for line, record in records
+    )
+    return _validated(rows, place=place, labels={column.name: column.csv_name for column in COLUMNS})
+
+
+def one_row_per_passenger(df: pd.DataFrame) -> pd.DataFrame:
+    """Reduce a table that repeats passengers (passenger × company) to one row for each, by `passenger_id`.
+
+    Only the columns `COLUMN_NAMES` are kept: what belongs to a company says nothing about a passenger.
+
+    Raises:
+        InvalidInputError: a column is missing, there are no rows, a value breaks the rules, or rows of one
+            passenger contradict each other; names passengers and columns.
+    """
+    missing = [name for name in COLUMN_NAMES if name not in df.columns]
+    if missing:
+        raise InvalidInputError("the passenger table", dict.fromkeys(missing, "column missing"))
+    if df.empty:
+        raise InvalidInputError("the passenger table has no rows: run pipeline sql_python_workflow")
+    distinct = df.loc[:, list(COLUMN_NAMES)].drop_duplicates()
+    contradicting = distinct[distinct[KEY].duplicated(keep=False)]
+    if not contradicting.empty:
+        variants = contradicting.groupby(KEY, sort=True, dropna=False).nunique(dropna=False)
+        raise InvalidInputError(
+            f"{len(variants)} passengers have rows that contradict each other",
+            {
+                f"{KEY} {key}": f"differs in {', '.join(variants.columns[counts > 1])}"
+                for key, counts in list(variants.iterrows())[:MAX_REPORTED_PROBLEMS]
+            },
+        )
+    records = distinct.to_dict("records")
+    rows = (
+        (f"row {number}", {str(k): v for k, v in record.items()}) for number, record in enumerate(records)
+    )
+    validated = _validated(rows, place="the passenger table", labels={name: name for name in COLUMN_NAMES})
+    return validated.sort_values(KEY, ignore_index=True)
+
+
+def as_sql_text(df: pd.DataFrame) -> pd.DataFrame:
+    """Copy `df` with every float column as decimal text that casts back to the same DOUBLE; missing is None.
+
+    Mage uploads float columns as DECIMAL(18,3); `CAST(fare AS DOUBLE)` of this text loses nothing.
+    `repr` gives the shortest text that reads back as the same number.
+
+    Raises:
+        InvalidInputError: a number is infinite.
+    """
+    floats = df.select_dtypes("float").columns
+    infinite = [str(name) for name in floats if np.isinf(df[name]).any()]
+    if infinite:
+        raise InvalidInputError("cannot write the table", dict.fromkeys(infinite, "holds an infinite number"))
+    texts = {
+        name: pd.Series(
+            [None if math.isnan(number) else repr(float(number)) for number in df[name]],
+            index=df.index,
+            dtype=object,
+        )
+        for name in floats
+    }
+    return df.assign(**texts)
+
+
+def _validated(
+    rows: Iterable[tuple[str, Mapping[str, object]]], place: str, labels: Mapping[str, str]
+) -> pd.DataFrame:
+    """Parse every row, and report the first problems of all rows together."""
+    problems: dict[str, str] = {}
+    count = 0
+    parsed: list[dict[str, Value]] = []
+    first_seen: dict[Value, str] = {}
+    for position, raw in rows:
+        values: dict[str, Value] = {}
+        for column in COLUMNS:
+            reason = ""
+            try:
+                values[column.name] = parse_value(column, raw[column.name])
+            except ValueError as error:
+                reason = str(error)
+            else:
+                if column.required and values[column.name] is None:
+                    reason = "missing"
+                elif column.name == KEY and values[KEY] in first_seen:
+                    reason = f"{values[KEY]} is already in {first_seen[values[KEY]]}"
+            if reason:
+                count += 1
+                if count <= MAX_REPORTED_PROBLEMS:
+                    passenger = f"{labels[KEY]} {str(raw[KEY])[:40]}"
+                    problems[f"{labels[column.name]} in {position} ({passenger})"] = reason
+        if values.get(KEY) is not None:
+            first_seen.setdefault(values[KEY], position)
+        parsed.append(values)
+    if problems:
+        more = f", the first {MAX_REPORTED_PROBLEMS} are" if count > MAX_REPORTED_PROBLEMS else ""
+        raise InvalidInputError(f"passengers in {place}: {count} wrong values{more}", problems)
+    return as_frame(parsed)
+
+
+def as_frame(records: Iterable[Mapping[str, Value]]) -> pd.DataFrame:
+    """Build a table from parsed records, with the types that `load_passengers` promises."""
+    rows = list(records)
+    names = [name for name in COLUMN_NAMES if rows and name in rows[0]]
+    kinds = {column.name: column.kind for column in COLUMNS}
+    series: dict[str, Any] = {}
+    for name in names:
+        values = [row[name] for row in rows]
+        if kinds[name] == "text":
+            series[name] = pd.Series(values, dtype=object)
+        elif kinds[name] == "int" and None not in values:
+            series[name] = pd.Series(values, dtype="int64")
+        else:
+            series[name] = pd.Series([math.nan if v is None else v for v in values], dtype="float64")
+    return pd.DataFrame(series)
+
+
+def _csv_records(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header and, with its line number, each record; blank lines are left out."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"passengers in {place}: not a CSV, byte {error.start} is not UTF-8"
+        ) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records: list[tuple[int, list[str]]] = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        for record in reader:
+            if not record:
+                continue
+            if len(record) != len(header):
+                raise InvalidInputError(
+                    f"passengers in {place}: not a CSV, line {reader.line_num} has {len(record)} fields "
+                    f"and the header {len(header)}"
+                )
+            records.append((reader.line_num, record))
+    except csv.Error as error:
+        raise InvalidInputError(
+            f"passengers in {place}: not a CSV, line {reader.line_num}: {error}"
+        ) from None
+    return header, records
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_CSV_BYTES:
+            raise InvalidInputError(f"passengers: {path} is larger than {MAX_CSV_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"passengers: cannot read {path} ({error.strerror}); "
+            "set PASSENGERS_CSV to a path or an http(s) URL"
+        ) from None
+
+
+def _without_secrets(url: str) -> str:
+    """Drop user, password and query, which may hold a token."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidInputError("passengers: PASSENGERS_CSV is not a valid URL") from None
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _download(url: str, seconds: float = DOWNLOAD_SECONDS) -> bytes:
+    place = _without_secrets(url)
+    deadline = time.monotonic() + seconds
+    retry = Retry(
+        total=3,
+        backoff_factor=0.2,
+        status_forcelist=(429, 500, 502, 503, 504),
+        respect_retry_after_header=False,
+        raise_on_status=False,
+    )
+    try:
+        with requests.Session() as session:
+            session.mount("http://", HTTPAdapter(max_retries=retry))
+            session.mount("https://", HTTPAdapter(max_retries=retry))
+            with session.get(url, timeout=(5, 15), stream=True) as response:
+                if not response.ok:
+                    raise ServiceError(f"passengers: {place} answered with HTTP {response.status_code}")
+                content = bytearray()
+                for chunk in response.iter_content(65_536):
+                    content += chunk
+                    if len(content) > MAX_CSV_BYTES:
+                        raise InvalidInputError(f"passengers: {place} is larger than {MAX_CSV_BYTES:,} bytes")
+                    if time.monotonic() > deadline:
+                        raise ServiceError(f"passengers: {place} took longer than {seconds:g} s")
+                return bytes(content)
+    except (requests.RequestException, ValueError) as error:
+        # The message of `requests` holds the whole URL, so only the class is shown.
+        raise ServiceError(
+            f"passengers: cannot reach {place} ({type(error).__name__}); check PASSENGERS_CSV and the network"
+        ) from None
