@@ -1,0 +1,10 @@
+from workflows.chain import start_next
+
+if "data_exporter" not in globals():
+    from mage_ai.data_preparation.decorators import data_exporter
+
+
+@data_exporter
+def trigger_dynamic_blocks_workflow(joined, *args, **kwargs):
+    """Start `dynamic_blocks_workflow` with `count`, the number of joined rows."""
+    return start_next("dynamic_blocks_workflow", kwargs, {"count": len(joined)})

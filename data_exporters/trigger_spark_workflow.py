@@ -1,0 +1,12 @@
+from workflows.chain import start_next
+from workflows.items import in_order
+
+if "data_exporter" not in globals():
+    from mage_ai.data_preparation.decorators import data_exporter
+
+
+@data_exporter
+def trigger_spark_workflow(outputs, *args, **kwargs):
+    """Start `spark_workflow` with `fun_facts`: the outputs of all children, in the order of the items."""
+    fun_facts = in_order(outputs, "fun_fact")
+    return {**start_next("spark_workflow", kwargs, {"fun_facts": fun_facts}), "fun_facts": fun_facts}

@@ -1,0 +1,14 @@
+from workflows import passengers
+from workflows.settings import get_settings
+
+if "data_loader" not in globals():
+    from mage_ai.data_preparation.decorators import data_loader
+
+
+@data_loader
+def load_passengers(*args, **kwargs):
+    """Load and validate the passengers; fractions leave as text, which the SQL block types again.
+
+    Mage would upload a floating-point column as DECIMAL(18,3) and lose digits.
+    """
+    return passengers.as_sql_text(passengers.load_passengers(get_settings().passengers_source))

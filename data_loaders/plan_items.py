@@ -1,0 +1,10 @@
+from workflows import items
+
+if "data_loader" not in globals():
+    from mage_ai.data_preparation.decorators import data_loader
+
+
+@data_loader
+def plan_items(*args, **kwargs):
+    """Turn the runtime variable `count` into the number of items, or refuse it."""
+    return {"items": items.plan_items(kwargs.get("count"), kwargs.get("max_children", 100))}

@@ -1,0 +1,1 @@
+"""Companies: from an API to DuckDB."""
