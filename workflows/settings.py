@@ -21,7 +21,14 @@ class Settings(BaseSettings):
     )
 
     state_dir: Path = Field(default=REPO_PATH / ".state", description="The one folder that holds all state.")
+    host: str = Field(default="127.0.0.1", description="Address that Mage's server listens on.")
     port: int = Field(default=6789, ge=1, le=65535, description="Port of Mage's server.")
+    owner_email: str = Field(default="owner@localhost.localdomain", description="Login of the UI's owner.")
+    scheduler_trigger_interval: float = Field(default=1, gt=0, description="Seconds between two looks of Mage.")
+    mage_database_connection_url: SecretStr | None = Field(
+        default=None, description="Mage's database; by default SQLite in the state folder."
+    )
+    duckdb_database: str | None = Field(default=None, description="By default warehouse.duckdb in the state folder.")
 
     companies_api_url: str | None = Field(
         default=None, description="Source of the companies; by default the bundled sample, served locally."
@@ -35,11 +42,12 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, description="Any OpenAI-compatible server.")
     llm_model: str | None = Field(default=None, description="Name of the model at that server.")
     llm_timeout_seconds: float = Field(default=60, gt=0, description="Time limit of one request.")
+    llm_budget_seconds: float = Field(
+        default=180, gt=0, description="Time limit of one request with its retries, waiting for a place aside."
+    )
     local_model_path: Path | None = Field(default=None, description="Another GGUF file for the local server.")
 
-    max_llm_calls_at_once: int = Field(
-        default=2, ge=1, description="Shared by all processes of this machine."
-    )
+    max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this machine.")
 
     @property
     def data_dir(self) -> Path:
