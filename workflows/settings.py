@@ -49,6 +49,19 @@ class Settings(BaseSettings):
 
     max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this machine.")
 
+    master: str | None = Field(default=None, description="Spark master, as Spark names it; by default local.")
+    spark_remote: str | None = Field(default=None, description="Address of a Spark Connect server, sc://…")
+    spark_conf_dir: Path | None = Field(default=None, description="Folder of spark-defaults.conf.")
+    spark_home: Path | None = Field(default=None, description="Another Spark; by default the installed pyspark.")
+    spark_data_uri: str | None = Field(
+        default=None, description="Where Spark keeps its data; a cluster needs storage that all of it sees."
+    )
+    spark_timeout_seconds: float = Field(default=900, gt=0, description="Time limit of one block's Spark work.")
+    spark_keep_datasets: int = Field(
+        default=20, ge=2, description="How many local data sets are kept, newest first; two a run."
+    )
+    java_home: Path | None = Field(default=None, description="Java of local Spark; by default the bundled one.")
+
     @property
     def data_dir(self) -> Path:
         """Bundled inputs."""

@@ -52,7 +52,7 @@ def ensure_service(name: ServiceName, idle_exit_seconds: int = IDLE_EXIT_SECONDS
 
 def running_service(name: ServiceName) -> str | None:
     """Return the base URL of the service if it runs and is healthy, else None."""
-    record = _read_record(name)
+    record = _read_record(_record_path(name))
     if record is None or _process(record) is None:
         return None
     url = f"http://127.0.0.1:{record['port']}"
@@ -63,8 +63,7 @@ def stop_services(timeout_seconds: float = 10) -> list[str]:
     """Stop the services recorded in the state folder and return the names of those that ran."""
     stopped: list[str] = []
     for name in SERVICES:
-        record = _read_record(name)
-        process = _process(record) if record else None
+        process = recorded_process(_record_path(name))
         if process is not None:
             stop_process(process, timeout_seconds)
             stopped.append(name)
@@ -133,9 +132,15 @@ def _record_path(name: ServiceName) -> Path:
     return _services_dir() / f"{name}.json"
 
 
-def _read_record(name: ServiceName) -> dict[str, Any] | None:
+def recorded_process(record_path: Path) -> psutil.Process | None:
+    """Return the process of a record `{pid, created, port}` if it is still that process and alive."""
+    record = _read_record(record_path)
+    return _process(record) if record else None
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record: dict[str, Any] = json.loads(_record_path(name).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return record

@@ -1,0 +1,29 @@
+"""Secrets of one state folder: made on the first start, kept readable by the owner alone."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from workflows.files import write_text_atomically
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What must not be well known; `repr` shows none of it."""
+
+    owner_password: str
+    jwt_secret: str
+
+    def __repr__(self) -> str:
+        return "Secrets(...)"
+
+
+def load_or_create(state_dir: Path) -> Secrets:
+    """Return the secrets of a state folder, generated where there are none yet."""
+    path = state_dir / "secrets.json"
+    if path.exists():
+        return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+    made = Secrets(owner_password=secrets.token_urlsafe(12), jwt_secret=secrets.token_urlsafe(32))
+    write_text_atomically(path, json.dumps(asdict(made), indent=2) + "\n", mode=0o600)
+    return made
