@@ -126,12 +126,6 @@ class MageClient:
         )
         return answer["run"]["output"]
 
-    def block_output(self, pipeline: str, block: str, run: PipelineRun) -> Any:
-        """Return the sample of a block's output that the UI shows for a run."""
-        block_runs = self._call("GET", f"pipeline_runs/{run.id}")["pipeline_run"]["block_runs"]
-        block_run_id = next(item["id"] for item in block_runs if item["block_uuid"] == block)
-        return self._call("GET", f"block_runs/{block_run_id}/outputs")["outputs"]
-
     def _call(self, method: str, path: str, **kwargs: Any) -> Any:
         kwargs.setdefault("timeout", self._timeout)
         try:

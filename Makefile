@@ -1,0 +1,56 @@
+# One vocabulary for people, hooks and CI. PORT, STATE_DIR and PYTHON can be given: make demo PORT=7000
+VENV := .venv
+NEXT_VENV := .venv-next
+RUN := $(VENV)/bin/python
+SOURCES := workflows stack tests benchmarks data_loaders transformers data_exporters sensors custom conditionals
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench lock setup setup-next
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## Run all six workflows and the two calls, then serve (ONCE=1: stop after it)
+	@$(RUN) -m stack demo $(if $(ONCE),--once)
+
+up: setup ## Serve: Mage, its scheduler and the local services
+	@$(RUN) -m stack up
+
+stop: setup ## Stop what an earlier run left behind
+	@$(RUN) -m stack stop
+
+test: test-unit test-e2e test-next ## All tests, on both Mage releases
+
+test-unit: setup ## All tests but the end-to-end ones
+	@$(RUN) -m pytest --ignore=tests/e2e
+
+test-e2e: setup ## The whole chain on a real server and scheduler
+	@$(RUN) -m pytest tests/e2e
+
+test-next: setup-next ## The tests but the end-to-end ones on the next Mage release
+	@$(NEXT_VENV)/bin/python -m pytest --ignore=tests/e2e
+
+check: setup ## Lint, format, types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: setup ## Format and fix what can be fixed
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+graph: setup ## Draw pipeline_graph.png from the pipelines' YAML
+	@$(RUN) -m stack.graph
+
+lock: setup ## Lock the environments again, after a change in requirements/
+	@for name in bootstrap local next; do \
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header --no-annotate --override requirements/overrides.txt -c requirements/constraints.txt \
+	    requirements/$$name.in -o requirements/$$name.lock >/dev/null || exit 1; \
+	done
+
+setup:
+	@stack/setup.sh $(VENV) requirements/local.lock
+
+setup-next:
+	@stack/setup.sh $(NEXT_VENV) requirements/next.lock

@@ -1,0 +1,202 @@
+"""The demo: ingestion, SQL + Python and all that follows from it, then the two documented calls."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+
+from stack.console import Console
+from stack.mage_client import MageClient, MageError, PipelineRun, children
+from stack.stack import INFERENCE, Stack
+
+CHAIN = (
+    "sql_python_workflow",
+    "dynamic_blocks_workflow",
+    "spark_workflow",
+    "ml_training_and_inference",
+    "llm_inference",
+)
+# Which pipelines a completed run of a pipeline has started.
+STARTS = {
+    "sql_python_workflow": ("dynamic_blocks_workflow", "ml_training_and_inference"),
+    "dynamic_blocks_workflow": ("spark_workflow",),
+    "ml_training_and_inference": ("llm_inference",),
+}
+TIMEOUT_SECONDS = 900
+POLL_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """A documented call of one block."""
+
+    pipeline: str
+    block: str
+    variables: dict[str, Any]
+
+
+CALLS = (
+    Call(
+        "ml_training_and_inference",
+        "online_inference",
+        {
+            "pclass": "3",
+            "_name": "Kim",
+            "sex": "female",
+            "age": "21",
+            "sibsp": "0",
+            "parch": "0",
+            "ticket": "315037",
+            "fare": "100",
+            "cabin": "D21",
+            "embarked": "S",
+        },
+    ),
+    Call(
+        "llm_inference",
+        "will_i_survive",
+        {
+            "about_me": {
+                "bio": "I am a 21-year-old male from Japan and I have OP cheat-magic. "
+                "I am a student and I love to travel."
+            }
+        },
+    ),
+)
+
+
+def run_demo(stack: Stack, console: Console) -> bool:
+    """Run the chain and the calls, print what came out, and say whether all of it worked."""
+    console.heading("Ingestion")
+    ingestion = _follow(stack.client, _start_or_join(stack, console, "ingestion"), console)
+    runs = list(ingestion)
+    if _all_completed(ingestion):
+        console.heading("SQL + Python, and all that it starts")
+        runs += _follow(stack.client, _start_or_join(stack, console, "sql_python_workflow"), console)
+    console.heading("Pipeline runs")
+    console.rich.print(_table(runs))
+    chain_worked = _all_completed(runs) and {run.pipeline for run in runs} == {"ingestion", *CHAIN}
+    facts: list[str] = next((run.variables.get("fun_facts", []) for run in runs if run.pipeline == "spark_workflow"), [])
+    console.heading(f"Fun facts ({len(facts)})")
+    for fact in facts:
+        console.say(f"  - {fact}")
+    answered = [_call(stack, call, console) for call in CALLS]
+    return chain_worked and all(answered)
+
+
+def say_where(stack: Stack, console: Console) -> None:
+    """Print the address of the UI, the login, and the two calls ready to paste."""
+    console.heading("Mage")
+    console.say(f"  UI        {stack.server.url}")
+    console.say(f"  login     {stack.settings.owner_email}")
+    console.say(f"  password  {stack.secrets.owner_password}")
+    console.heading("The two calls, ready to paste")
+    for call in CALLS:
+        console.say(_curl(stack, call) + "\n")
+
+
+def _start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
+    """Start a run, or join the one that the schedule has under way, so that the chain does not run twice."""
+    scheduled = [run for run in stack.client.runs(pipeline) if not run.has_ended and run.triggered_by is None]
+    if scheduled:
+        run = scheduled[-1]
+        console.say(f"The schedule has started {pipeline} (run {run.id}); following it")
+        return run
+    run_id = stack.start_run(pipeline)
+    return next(run for run in stack.client.runs(pipeline) if run.id == run_id)
+
+
+def _follow(client: MageClient, root: PipelineRun, console: Console) -> list[PipelineRun]:
+    """Follow a run and all that follows from it to their ends, and return them in the order of their ids.
+
+    Raises:
+        MageError: not all of them had ended in time.
+    """
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    with console.progress() as progress:
+        while True:
+            runs = _descendants(client, root)
+            now = datetime.now(UTC)
+            progress.show({f"{run.pipeline} #{run.id}": (_state(run), f"{run.seconds(now):.0f}") for run in runs})
+            if all(run.has_ended for run in runs) and not _is_one_missing(runs):
+                return runs
+            if time.monotonic() > deadline:
+                waiting = ", ".join(f"{run.pipeline} #{run.id}" for run in runs if not run.has_ended)
+                raise MageError(f"Not ended after {TIMEOUT_SECONDS} s: {waiting or 'a run that should have started'}")
+            time.sleep(POLL_SECONDS)
+
+
+def _descendants(client: MageClient, root: PipelineRun) -> list[PipelineRun]:
+    if root.pipeline not in CHAIN:
+        return [run for run in client.runs(root.pipeline) if run.id == root.id]
+    known = [run for pipeline in CHAIN for run in client.runs(pipeline)]
+    found = [run for run in known if run.id == root.id]
+    for run in found:
+        found.extend(children(known, run))
+    # The refresh of the data product is nobody's child, but the chain waits for it.
+    refreshes = [
+        run
+        for run in known
+        if run.trigger == "GLOBAL_DATA_PRODUCT_TRIGGER" and run.created_at >= root.created_at and run not in found
+    ]
+    return sorted(found + refreshes, key=lambda run: run.id)
+
+
+def _is_one_missing(runs: Sequence[PipelineRun]) -> bool:
+    """Whether a completed run has not started yet what it starts: its child appears a moment later."""
+    return any(
+        run.status == "completed" and run.trigger != "GLOBAL_DATA_PRODUCT_TRIGGER" and pipeline not in started
+        for run in runs
+        for started in [{child.pipeline for child in children(runs, run)}]
+        for pipeline in STARTS.get(run.pipeline, ())
+    )
+
+
+def _state(run: PipelineRun) -> str:
+    running = [block.block for block in run.blocks if block.status in ("running", "queued")]
+    doing = f", now {', '.join(running[:3])}{' ...' if len(running) > 3 else ''}" if running else ""
+    return f"{run.status}, {run.blocks_done}/{len(run.blocks)} blocks{doing}"
+
+
+def _all_completed(runs: Sequence[PipelineRun]) -> bool:
+    return all(run.status == "completed" for run in runs)
+
+
+def _table(runs: Sequence[PipelineRun]) -> Table:
+    table = Table("run", "pipeline", "started by", "status", "blocks", "seconds", box=None, pad_edge=False)
+    now = datetime.now(UTC)
+    for run in runs:
+        by = f"run {run.triggered_by}" if run.triggered_by else run.trigger
+        table.add_row(
+            str(run.id), run.pipeline, by, run.status, f"{run.blocks_done}/{len(run.blocks)}", f"{run.seconds(now):.1f}"
+        )
+    return table
+
+
+def _call(stack: Stack, call: Call, console: Console) -> bool:
+    """Make a call and print its answer; say whether it was one."""
+    console.heading(f"POST /api/runs {call.pipeline}/{call.block}")
+    begin = time.monotonic()
+    try:
+        output = stack.client.run_block(
+            call.pipeline, call.block, stack.token(call.pipeline, INFERENCE), call.variables
+        )
+    except MageError as error:
+        console.say(f"  failed: {error}")
+        return False
+    console.say(json.dumps(output, indent=2, ensure_ascii=False))
+    console.say(f"  answered in {time.monotonic() - begin:.2f} s")
+    return bool(output)
+
+
+def _curl(stack: Stack, call: Call) -> str:
+    body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.variables}}
+    return (
+        f"curl -X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"
+        f"  -H 'Authorization: Bearer {stack.token(call.pipeline, INFERENCE)}' \\\n"
+        f"  -d '{json.dumps(body)}'"
+    )

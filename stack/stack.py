@@ -1,0 +1,111 @@
+"""The whole stack: local services and Mage, and a client that is signed in."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stack.console import Console
+from stack.mage_client import MageClient, MageError, wait_until
+from stack.secrets import Secrets, load_or_create
+from stack.server import MageServer, StackError, check_machine, stop_recorded_server
+from stack.tokens import trigger_token
+from workflows.services.lifecycle import ServiceName, ensure_service, stop_services
+from workflows.settings import Settings
+
+SIGN_IN_TIMEOUT_SECONDS = 60
+# The trigger that the stack uses of each pipeline; all of them stand in the pipelines' triggers.yaml.
+RUN_NOW = "run_now"
+INFERENCE = "inference"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack."""
+
+    settings: Settings
+    secrets: Secrets
+    server: MageServer
+    client: MageClient
+
+    def token(self, pipeline: str, trigger: str) -> str:
+        """Return the token of an API trigger."""
+        return trigger_token(self.settings, self._trigger_id(pipeline, trigger))
+
+    def start_run(self, pipeline: str, trigger: str = RUN_NOW, variables: dict | None = None) -> int:
+        """Start a run through an API trigger and return its id."""
+        trigger_id = self._trigger_id(pipeline, trigger)
+        return self.client.trigger(trigger_id, trigger_token(self.settings, trigger_id), variables)
+
+    def _trigger_id(self, pipeline: str, trigger: str) -> int:
+        triggers = self.client.triggers(pipeline)
+        if trigger not in triggers:
+            raise MageError(f"Pipeline {pipeline} has no trigger {trigger}; Mage read {sorted(triggers)}")
+        return triggers[trigger]
+
+
+@contextlib.contextmanager
+def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
+    """Start everything, yield, and stop what was started, whatever happens.
+
+    Raises:
+        StackError: something did not start; the message is one line.
+    """
+    check_machine(settings)
+    secrets = load_or_create(settings.state_dir)
+    server = MageServer(settings, secrets)
+    client = MageClient(server.url, settings.owner_email, secrets.owner_password)
+    try:
+        # Mage takes longest to start, so the services start while it does.
+        server.start()
+        for name in _needed_services(settings):
+            with console.step(f"Starting the local {name.replace('_', ' ')}"):
+                ensure_service(name, idle_exit_seconds=0)
+        with console.step("Starting Mage's server and scheduler"):
+            server.wait_until_up()
+            _wait_until_ready(client, server)
+        yield Stack(settings, secrets, server, client)
+    finally:
+        # A second Ctrl-C must not leave half of it running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with console.step("Stopping Mage and the local services"):
+            server.stop()
+            stop_services()
+
+
+def stop_leftovers(settings: Settings) -> list[str]:
+    """Stop what an earlier stack of this state folder left running, and return the names."""
+    stopped = ["mage"] if stop_recorded_server(settings) else []
+    return stopped + stop_services()
+
+
+def _needed_services(settings: Settings) -> list[ServiceName]:
+    needed: list[ServiceName] = []
+    if settings.companies_api_url is None:
+        needed.append("companies_api")
+    if settings.uses_local_llm:
+        needed.append("llm_server")
+    return needed
+
+
+def _wait_until_ready(client: MageClient, server: MageServer) -> None:
+    """Mage answers before it has made the owner and read the triggers; wait for both."""
+
+    def is_ready() -> bool:
+        if not server.is_running():
+            raise StackError(f"Mage ended while it started; see {server.log_path}")
+        try:
+            client.sign_in()
+            return RUN_NOW in client.triggers("ingestion") and INFERENCE in client.triggers("llm_inference")
+        except MageError:
+            return False
+
+    try:
+        wait_until(is_ready, SIGN_IN_TIMEOUT_SECONDS)
+    except TimeoutError:
+        raise StackError(
+            f"Cannot sign in to Mage as {server.settings.owner_email}, or it has not read the triggers; "
+            f"see {server.log_path}. A password changed in the UI must also stand in "
+            f"{server.settings.state_dir / 'secrets.json'}"
+        ) from None
