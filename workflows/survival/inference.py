@@ -1,0 +1,91 @@
+"""One prediction at a time, with its exact explanation."""
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from workflows.passengers import Value, parse_attributes
+from workflows.survival.features import FEATURE_NAMES
+from workflows.survival.registry import Version, serving_version, version_names
+
+logger = logging.getLogger(__name__)
+
+# What the folder of models looked like, and what it gave to serve.
+_Listing = tuple[str, tuple[tuple[str, int], ...]]
+_cache: tuple[_Listing, Version] | None = None
+_loading = threading.Lock()
+
+
+def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict[str, Any]:
+    """Predict whether one passenger survives, from the newest good version of the model.
+
+    Args:
+        variables: The ten attributes `pclass, _name, sex, age, sibsp, parch, ticket, fare, cabin, embarked`, as text or
+            numbers; left out, None or empty means missing. Other names are ignored.
+        models_dir: Folder of the versions; a new version is used from the next call on.
+
+    Returns:
+        JSON types. `survived` 0 or 1 and `probability`; `passenger`, the attributes as understood;
+        `contributions`, log-odds of each feature (TreeSHAP, exact: Lundberg et al. 2020) which add up with
+        `base_value` to the log-odds of `probability`; `missing`, attributes without a value; `unseen`,
+        attributes whose value the model learned nothing about; `model_version`.
+
+    Raises:
+        InvalidInputError: `.fields` names every wrong attribute.
+        NotReadyError: no model was trained yet.
+    """
+    return predict_with(_serving(models_dir), parse_attributes(variables))
+
+
+def predict_with(version: Version, passenger: Mapping[str, Value]) -> dict[str, Any]:
+    """Predict with a given version; see `predict_passenger`, with the attributes parsed already."""
+    features, model = version.pipeline["features"], version.pipeline["model"]
+    row = np.array([features.row(passenger)], dtype=np.float32)
+    # The contributions add up to the prediction, so one pass through the trees gives both.
+    *contributions, base_value = (
+        float(number) for number in model.get_booster().predict(xgb.DMatrix(row, nthread=1), pred_contribs=True)[0]
+    )
+    probability = 1 / (1 + math.exp(-(base_value + sum(contributions))))
+    return {
+        "survived": int(probability >= 0.5),
+        "probability": probability,
+        "passenger": dict(passenger),
+        "contributions": dict(zip(FEATURE_NAMES, contributions, strict=True)),
+        "base_value": base_value,
+        "missing": [name for name, value in passenger.items() if value is None],
+        "unseen": features.unseen(passenger),
+        "model_version": version.name,
+    }
+
+
+def _serving(models_dir: Path) -> Version:
+    """Return the version to use; read from disk only where the folder has changed since."""
+    global _cache  # noqa: PLW0603
+    listing = _list(models_dir)
+    cached = _cache
+    if cached is not None and cached[0] == listing:
+        return cached[1]
+    with _loading:
+        if _cache is None or _cache[0] != listing:
+            version = serving_version(models_dir)
+            logger.info("model version %s serves", version.name)
+            _cache = (listing, version)
+        return _cache[1]
+
+
+def _list(models_dir: Path) -> _Listing:
+    """Versions with the time of their last change, so that one that was repaired or damaged is noticed."""
+    stamps = []
+    for name in version_names(models_dir):
+        try:
+            stamps.append((name, os.stat(models_dir / name).st_mtime_ns))
+        except FileNotFoundError:
+            continue
+    return str(models_dir), tuple(stamps)
