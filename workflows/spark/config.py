@@ -1,0 +1,148 @@
+"""Where Spark runs and with which settings: decided by configuration alone, no master in the code.
+
+`SPARK_REMOTE` names a Spark Connect server. Otherwise `spark-defaults.conf` in `SPARK_CONF_DIR`, then
+`MASTER`, name a master, in Spark's own order; with none of them Spark runs in this machine.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from workflows.errors import ServiceError
+from workflows.settings import Settings
+
+APP_NAME = "mage_workflows"
+CONNECT_PORT = 15002
+MASTER_PORT = 7077
+REACH_TIMEOUT_SECONDS = 5
+
+
+def configured_master(settings: Settings) -> str | None:
+    """Return the master that configuration names, or None: then Spark takes local[*] by itself."""
+    return read_spark_defaults(settings).get("spark.master") or settings.master
+
+
+def read_spark_defaults(settings: Settings) -> dict[str, str]:
+    """Return the settings in `spark-defaults.conf`, empty where there is no such file."""
+    folder = settings.spark_conf_dir or (settings.spark_home / "conf" if settings.spark_home else None)
+    if folder is None:
+        return {}
+    try:
+        text = (folder.expanduser() / "spark-defaults.conf").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    lines = (line.strip() for line in text.splitlines())
+    # A Java properties file: key and value are parted by blanks, = or :
+    found = (re.match(r"([^\s=:]+)\s*[=:\s]\s*(.*)", line) for line in lines if not line.startswith("#"))
+    return {match[1]: match[2] for match in found if match}
+
+
+def is_tuned_here(settings: Settings) -> bool:
+    """Whether this is a local run whose settings are ours to choose.
+
+    A `spark-env.sh` may name a master or an address where this process cannot see it: hands off.
+    """
+    folder = settings.spark_conf_dir
+    if folder is not None and (folder.expanduser() / "spark-env.sh").exists():
+        return False
+    master = configured_master(settings)
+    return master is None or re.fullmatch(r"local(\[.*\])?", master) is not None
+
+
+def launch_settings(settings: Settings, java_options: Sequence[str] = ()) -> dict[str, str]:
+    """Return the Spark settings to launch with; what the user's own configuration sets is left out.
+
+    Args:
+        settings: Says where Spark runs.
+        java_options: More options for the JVM of a local run.
+    """
+    if not is_tuned_here(settings):
+        return {"spark.app.name": APP_NAME}
+    # One compiler tier and the simplest collector: short runs are mostly the JVM warming up.
+    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *(f'"{option}"' for option in java_options)]
+    ours = {
+        "spark.app.name": APP_NAME,
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.extraJavaOptions": " ".join(options),
+        "spark.sql.shuffle.partitions": str(os.cpu_count() or 2),
+        "spark.sql.warehouse.dir": str(settings.state_dir / "spark-warehouse"),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    theirs = read_spark_defaults(settings)
+    return {name: value for name, value in ours.items() if name not in theirs}
+
+
+def launch_environment(settings: Settings, java_home: Path, spark_home: Path) -> dict[str, str]:
+    """Return the variables that Spark's launcher reads, also those that were set in `.env` only."""
+    chosen: dict[str, Any] = {
+        "JAVA_HOME": java_home,
+        "SPARK_HOME": settings.spark_home or spark_home,
+        "SPARK_CONF_DIR": settings.spark_conf_dir,
+        "MASTER": settings.master,
+        # Spares a look-up of the machine's own name, which fails on some machines without a network.
+        "SPARK_LOCAL_IP": "127.0.0.1" if is_tuned_here(settings) else None,
+    }
+    return {name: str(value) for name, value in chosen.items() if value is not None}
+
+
+def check_reachable(settings: Settings) -> None:
+    """Fail at once, in one line, where the server that configuration names does not answer.
+
+    Spark and its Connect client would try for a minute or more and then fail with a page of traces.
+
+    Raises:
+        ServiceError: names the address and the variable.
+    """
+    if settings.spark_remote is not None:
+        if settings.master is not None:
+            raise ServiceError("Both SPARK_REMOTE and MASTER are set; keep the one that says where Spark runs")
+        if not settings.spark_remote.startswith("sc://"):
+            raise ServiceError("SPARK_REMOTE must be the address of a Spark Connect server, sc://host:port")
+        _check_any_answers("the Spark Connect server", [settings.spark_remote], CONNECT_PORT, "SPARK_REMOTE")
+        return
+    master = configured_master(settings) or ""
+    if master.startswith("spark://"):
+        urls = [f"spark://{part}" for part in master.removeprefix("spark://").split(",")]
+        _check_any_answers("the Spark master", urls, MASTER_PORT, "MASTER or SPARK_CONF_DIR")
+
+
+def describe(settings: Settings) -> str:
+    """Return where Spark runs, for messages and summaries; never the token of an address."""
+    if settings.spark_remote is not None:
+        return f"sc://{_host_and_port(settings.spark_remote, CONNECT_PORT)}"
+    return configured_master(settings) or "local[*]"
+
+
+def _check_any_answers(what: str, urls: list[str], default_port: int, variable: str) -> None:
+    reasons = []
+    for url in urls:
+        address = _host_and_port(url, default_port)
+        host, port = address.rsplit(":", 1)
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_TIMEOUT_SECONDS).close()
+        except OSError as error:
+            reasons.append(f"{address} ({error.strerror or error})")
+        else:
+            return
+    raise ServiceError(
+        f"Cannot reach {what} at {', '.join(reasons)}: start it, or correct {variable}; "
+        "with none set Spark runs on this machine"
+    )
+
+
+def _host_and_port(url: str, default_port: int) -> str:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or default_port
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        scheme = url.split("://", maxsplit=1)[0]
+        raise ServiceError(f"The address of Spark is not of the form {scheme}://host:port")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
