@@ -21,7 +21,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from workflows.errors import InvalidInputError, ServiceError
+from workflows.errors import InvalidInputError, NotReadyError, ServiceError
 
 Value = int | float | str | None
 
@@ -156,9 +156,7 @@ def load_passengers(source: str) -> pd.DataFrame:
         place, content = source, _read(Path(source).expanduser())
     header, records = _csv_records(content, place)
     counts = {column.csv_name: header.count(column.csv_name) for column in COLUMNS}
-    wrong = {
-        name: f"column {'twice' if count else 'missing'}" for name, count in counts.items() if count != 1
-    }
+    wrong = {name: f"column {'twice' if count else 'missing'}" for name, count in counts.items() if count != 1}
     if wrong:
         raise InvalidInputError(
             f"passengers in {place}: not the expected CSV, the first line is {','.join(header)[:80]!r}", wrong
@@ -166,10 +164,7 @@ def load_passengers(source: str) -> pd.DataFrame:
     if not records:
         raise InvalidInputError(f"passengers in {place}: no rows below the header")
     index = {column.name: header.index(column.csv_name) for column in COLUMNS}
-    rows = (
-        (f"line {line}", {name: record[position] for name, position in index.items()})
-        for line, record in records
-    )
+    rows = ((f"line {line}", {name: record[position] for name, position in index.items()}) for line, record in records)
     return _validated(rows, place=place, labels={column.name: column.csv_name for column in COLUMNS})
 
 
@@ -199,11 +194,26 @@ def one_row_per_passenger(df: pd.DataFrame) -> pd.DataFrame:
             },
         )
     records = distinct.to_dict("records")
-    rows = (
-        (f"row {number}", {str(k): v for k, v in record.items()}) for number, record in enumerate(records)
-    )
+    rows = ((f"row {number}", {str(k): v for k, v in record.items()}) for number, record in enumerate(records))
     validated = _validated(rows, place="the passenger table", labels={name: name for name in COLUMN_NAMES})
     return validated.sort_values(KEY, ignore_index=True)
+
+
+def from_core_users(outputs: object, block_uuid: str = "join_passengers_companies") -> pd.DataFrame:
+    """Take one row per passenger out of what a block downstream of the data product `core_users` receives.
+
+    Args:
+        outputs: `{block_uuid: [table of the newest run, …]}`.
+        block_uuid: The block that makes the joined table.
+
+    Raises:
+        NotReadyError: the data product holds no table yet.
+        InvalidInputError: see `one_row_per_passenger`.
+    """
+    tables = outputs.get(block_uuid) if isinstance(outputs, Mapping) else None
+    if not tables or not isinstance(tables[0], pd.DataFrame):
+        raise NotReadyError("the data product core_users holds no table yet: run pipeline sql_python_workflow first")
+    return one_row_per_passenger(tables[0])
 
 
 def as_sql_text(df: pd.DataFrame) -> pd.DataFrame:
@@ -230,9 +240,7 @@ def as_sql_text(df: pd.DataFrame) -> pd.DataFrame:
     return df.assign(**texts)
 
 
-def _validated(
-    rows: Iterable[tuple[str, Mapping[str, object]]], place: str, labels: Mapping[str, str]
-) -> pd.DataFrame:
+def _validated(rows: Iterable[tuple[str, Mapping[str, object]]], place: str, labels: Mapping[str, str]) -> pd.DataFrame:
     """Parse every row, and report the first problems of all rows together."""
     problems: dict[str, str] = {}
     count = 0
@@ -287,9 +295,7 @@ def _csv_records(content: bytes, place: str) -> tuple[list[str], list[tuple[int,
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            f"passengers in {place}: not a CSV, byte {error.start} is not UTF-8"
-        ) from None
+        raise InvalidInputError(f"passengers in {place}: not a CSV, byte {error.start} is not UTF-8") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     records: list[tuple[int, list[str]]] = []
     try:
@@ -304,9 +310,7 @@ def _csv_records(content: bytes, place: str) -> tuple[list[str], list[tuple[int,
                 )
             records.append((reader.line_num, record))
     except csv.Error as error:
-        raise InvalidInputError(
-            f"passengers in {place}: not a CSV, line {reader.line_num}: {error}"
-        ) from None
+        raise InvalidInputError(f"passengers in {place}: not a CSV, line {reader.line_num}: {error}") from None
     return header, records
 
 
@@ -317,8 +321,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInputError(
-            f"passengers: cannot read {path} ({error.strerror}); "
-            "set PASSENGERS_CSV to a path or an http(s) URL"
+            f"passengers: cannot read {path} ({error.strerror}); set PASSENGERS_CSV to a path or an http(s) URL"
         ) from None
 
 

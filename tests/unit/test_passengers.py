@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflows import passengers
-from workflows.errors import InvalidInputError, ServiceError
+from workflows.errors import InvalidInputError, NotReadyError, ServiceError
 from workflows.passengers import (
     COLUMN_NAMES,
     as_sql_text,
+    from_core_users,
     load_passengers,
     one_row_per_passenger,
     parse_attributes,
@@ -260,6 +261,16 @@ class TestOneRowPerPassenger:
         assert caught.value.fields == {"fare": "column missing"}
         with pytest.raises(InvalidInputError, match="no rows"):
             one_row_per_passenger(joined.head(0))
+
+    def test_newest_table_of_the_data_product(self, joined: pd.DataFrame) -> None:
+        older = joined.assign(fare=1.0)
+        df = from_core_users({"join_passengers_companies": [joined, older]})
+        pd.testing.assert_frame_equal(df, load_passengers(str(TITANIC)))
+
+    @pytest.mark.parametrize("outputs", [{}, [], None, {"join_passengers_companies": []}])
+    def test_data_product_that_is_not_there(self, outputs: object) -> None:
+        with pytest.raises(NotReadyError, match="sql_python_workflow"):
+            from_core_users(outputs)
 
 
 class TestParseAttributes:

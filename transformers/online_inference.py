@@ -1,0 +1,11 @@
+from workflows.settings import get_settings
+from workflows.survival.inference import predict_passenger
+
+if "transformer" not in globals():
+    from mage_ai.data_preparation.decorators import transformer
+
+
+@transformer
+def online_inference(*args, **kwargs):
+    """Predict the passenger in the variables from the newest model, in the pipeline and over `/api/runs`."""
+    return predict_passenger(kwargs, get_settings().models_dir)
