@@ -80,7 +80,9 @@ def run_demo(stack: Stack, console: Console) -> bool:
     console.heading("Pipeline runs")
     console.rich.print(_table(runs))
     chain_worked = _all_completed(runs) and {run.pipeline for run in runs} == {"ingestion", *CHAIN}
-    facts: list[str] = next((run.variables.get("fun_facts", []) for run in runs if run.pipeline == "spark_workflow"), [])
+    facts: list[str] = next(
+        (run.variables.get("fun_facts", []) for run in runs if run.pipeline == "spark_workflow"), []
+    )
     console.heading(f"Fun facts ({len(facts)})")
     for fact in facts:
         console.say(f"  - {fact}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from stack.secrets import Secrets
-from workflows.settings import REPO_PATH, Settings
+from workflows.settings import ENV_FILE, REPO_PATH, Settings
 
 
 def database_url(settings: Settings) -> str:
@@ -34,7 +34,7 @@ def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "SERVER_VERBOSITY": "info",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    from_file = {name: value for name, value in dotenv_values(REPO_PATH / ".env").items() if value}
+    from_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
     from_process = {name: value for name, value in os.environ.items() if value}
     own = {
         "STATE_DIR": str(settings.state_dir),

@@ -5,19 +5,21 @@ process environment, then from `.env` in the repository, then from the defaults 
 counts as not set. `.env.example` lists them all.
 """
 
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPO_PATH = Path(__file__).resolve().parents[1]
+ENV_FILE = Path(os.environ.get("ENV_FILE", REPO_PATH / ".env"))
 
 
 class Settings(BaseSettings):
     """All settings, typed; units are in the names."""
 
     model_config = SettingsConfigDict(
-        env_file=REPO_PATH / ".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
     )
 
     state_dir: Path = Field(default=REPO_PATH / ".state", description="The one folder that holds all state.")
@@ -76,6 +78,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Versions of the survival model."""
         return self.state_dir / "models"
+
+    @property
+    def frameworks_dir(self) -> Path:
+        """Versions of the decision framework."""
+        return self.state_dir / "frameworks"
 
     @property
     def uses_local_llm(self) -> bool:

@@ -1,0 +1,161 @@
+"""Starting the next pipeline, from real blocks and against Mage's real tables."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from workflows.errors import InvalidInputError, WorkflowError
+from workflows.mage_api import recent_runs, refresh_data_product
+
+JOINED = pd.DataFrame({"passenger_id": range(2500)})
+
+
+def runs_of(pipeline: str) -> list:
+    from mage_ai.orchestration.db.models.schedules import PipelineRun
+
+    return PipelineRun.query.filter(PipelineRun.pipeline_uuid == pipeline).order_by(PipelineRun.id).all()
+
+
+def kwargs_of(run) -> dict:
+    return {"pipeline_run_id": run.id, "trigger_name": run.pipeline_schedule.name}
+
+
+@pytest.fixture
+def source(pipeline_run):
+    return pipeline_run("sql_python_workflow", "run_now", execution_date=datetime.now(UTC))
+
+
+def test_a_block_executed_twice_starts_the_next_pipeline_once(run_block, source):
+    before = len(runs_of("dynamic_blocks_workflow"))
+    block = ("sql_python_workflow", "trigger_dynamic_blocks_workflow", JOINED)
+    first = run_block(*block, **kwargs_of(source))
+    second = run_block(*block, **kwargs_of(source))
+    started = runs_of("dynamic_blocks_workflow")[before:]
+    assert [run.id for run in started] == [first["pipeline_run_id"]] == [second["pipeline_run_id"]]
+    assert started[0].variables["count"] == 2500
+    assert started[0].variables["triggered_by_run_id"] == source.id
+    assert started[0].pipeline_schedule.name == "called_from_code"
+
+
+def test_two_runs_start_it_twice(run_block, pipeline_run):
+    before = len(runs_of("ml_training_and_inference"))
+    for minute in (0, 1):
+        run = pipeline_run("sql_python_workflow", "run_now", execution_date=datetime(2024, 1, 1, 0, minute, tzinfo=UTC))
+        run_block("sql_python_workflow", "trigger_ml_training_and_inference", JOINED, **kwargs_of(run))
+    assert len(runs_of("ml_training_and_inference")) == before + 2
+
+
+def test_a_refresh_of_the_data_product_starts_nothing(run_block):
+    before = len(runs_of("dynamic_blocks_workflow"))
+    kwargs = {"pipeline_run_id": 1, "trigger_name": "GLOBAL_DATA_PRODUCT_TRIGGER"}
+    output = run_block("sql_python_workflow", "trigger_dynamic_blocks_workflow", JOINED, **kwargs)
+    assert output["skipped"] == "this run refreshes the global data product"
+    assert len(runs_of("dynamic_blocks_workflow")) == before
+
+
+def test_a_block_run_by_hand_starts_nothing(run_block):
+    output = run_block("sql_python_workflow", "trigger_ml_training_and_inference", JOINED)
+    assert output["skipped"] == "not inside a pipeline run"
+
+
+def test_no_facts_are_handed_on_as_an_empty_list(run_block, pipeline_run):
+    run = pipeline_run("dynamic_blocks_workflow", "called_from_code", execution_date=datetime.now(UTC))
+    run_block("dynamic_blocks_workflow", "trigger_spark_workflow_without_facts", {"items": 0}, **kwargs_of(run))
+    assert runs_of("spark_workflow")[-1].variables["fun_facts"] == []
+
+
+def test_the_fan_out_names_every_child(run_block):
+    plan = run_block("dynamic_blocks_workflow", "plan_items", count=12_345, max_children=100)
+    assert plan == {"items": 12}
+    items, names = run_block("dynamic_blocks_workflow", "create_items", plan)
+    assert [item["number"] for item in items] == list(range(1, 13))
+    assert len({name["block_uuid"] for name in names}) == 12
+    with pytest.raises(InvalidInputError, match="count: missing"):
+        run_block("dynamic_blocks_workflow", "plan_items", max_children=100)
+
+
+def test_a_single_block_call_is_no_completed_ingestion(pipeline_run):
+    """`/api/runs` records a completed run of the pipeline for one block of it."""
+    from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
+
+    done = {"status": PipelineRun.PipelineRunStatus.COMPLETED, "completed_at": datetime.now(UTC)}
+    run = pipeline_run("ingestion", "run_now", execution_date=datetime.now(UTC), create_block_runs=False, **done)
+    BlockRun.create(pipeline_run_id=run.id, block_uuid="load_companies", status=BlockRun.BlockRunStatus.COMPLETED)
+    assert not next(item for item in recent_runs("ingestion", "export_companies") if item.id == run.id).is_completed
+    BlockRun.create(pipeline_run_id=run.id, block_uuid="export_companies", status=BlockRun.BlockRunStatus.COMPLETED)
+    found = next(item for item in recent_runs("ingestion", "export_companies") if item.id == run.id)
+    assert found.is_completed
+    assert found.completed_at is not None
+    assert datetime.now(UTC) - found.completed_at < timedelta(minutes=5)
+
+
+class TestDataProduct:
+    @pytest.fixture(autouse=True)
+    def without_refreshes(self, mage):
+        """Each test starts with a data product that was never computed."""
+        from mage_ai.orchestration.db import db_connection
+
+        for run in self.refreshes():
+            db_connection.session.delete(run)
+        db_connection.session.commit()
+
+    @staticmethod
+    def refreshes() -> list:
+        runs = runs_of("sql_python_workflow")
+        return [run for run in runs if run.pipeline_schedule.name == "GLOBAL_DATA_PRODUCT_TRIGGER"]
+
+    def end_next_refresh(self, status: str, timeout_seconds: float = 20) -> None:
+        """Do what the scheduler would: end the refresh as soon as one is there."""
+        from mage_ai.orchestration.db import db_connection
+        from mage_ai.orchestration.db.models.schedules import PipelineRun
+
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            db_connection.session.expire_all()
+            if waiting := [run for run in self.refreshes() if run.status == PipelineRun.PipelineRunStatus.INITIAL]:
+                waiting[0].update(status=PipelineRun.PipelineRunStatus(status), completed_at=datetime.now(UTC))
+                return
+            time.sleep(0.05)
+
+    def test_two_consumers_start_one_refresh(self):
+        scheduler = threading.Thread(target=self.end_next_refresh, args=("completed",))
+        results: list[int] = []
+        consumers = [
+            threading.Thread(target=lambda: results.append(refresh_data_product("core_users", 30))) for _ in range(2)
+        ]
+        for thread in (scheduler, *consumers):
+            thread.start()
+        for thread in (scheduler, *consumers):
+            thread.join()
+        assert len(self.refreshes()) == 1
+        assert results == [self.refreshes()[0].id] * 2
+
+    def test_a_fresh_one_is_not_refreshed_again_and_a_stale_one_is(self):
+        scheduler = threading.Thread(target=self.end_next_refresh, args=("completed",))
+        scheduler.start()
+        first = refresh_data_product("core_users", 30)
+        scheduler.join()
+        assert refresh_data_product("core_users", 30) == first
+        self.refreshes()[0].update(execution_date=datetime.now(UTC) - timedelta(seconds=86_401))
+        scheduler = threading.Thread(target=self.end_next_refresh, args=("completed",))
+        scheduler.start()
+        assert refresh_data_product("core_users", 30) != first
+        scheduler.join()
+
+    def test_a_refresh_that_fails_is_said(self):
+        scheduler = threading.Thread(target=self.end_next_refresh, args=("failed",))
+        scheduler.start()
+        with pytest.raises(WorkflowError, match="refresh of the data product core_users failed"):
+            refresh_data_product("core_users", 30)
+        scheduler.join()
+
+    def test_one_that_nobody_runs_is_given_up(self):
+        with pytest.raises(WorkflowError, match="time out"):
+            refresh_data_product("core_users", 1)
+
+    def test_an_unknown_one_is_said(self):
+        with pytest.raises(WorkflowError, match=r"is not in global_data_products\.yaml"):
+            refresh_data_product("no_such_users", 1)

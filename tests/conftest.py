@@ -1,0 +1,38 @@
+"""Every test works on a state folder of its own session, and none reads the user's `.env`.
+
+Mage reads these variables when it is imported, so they are set before any test module is.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_STATE = tempfile.TemporaryDirectory(prefix="mage-workflows-test-")
+
+# What a developer's shell or `.env` may say must not decide a test.
+for _name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LLM_MODEL", "COMPANIES_API_URL", "PASSENGERS_CSV", "PORT"):
+    os.environ.pop(_name, None)
+os.environ |= {
+    "ENV_FILE": os.devnull,
+    "STATE_DIR": _STATE.name,
+    "MAGE_DATA_DIR": f"{_STATE.name}/mage",
+    "MAGE_DATABASE_CONNECTION_URL": f"sqlite:///{_STATE.name}/mage-ai.db?timeout=60&check_same_thread=false",
+    "DUCKDB_DATABASE": f"{_STATE.name}/warehouse.duckdb",
+    "REQUIRE_USER_AUTHENTICATION": "0",
+}
+
+
+@pytest.fixture(scope="session")
+def state_dir() -> Path:
+    """The state folder of this test session."""
+    return Path(_STATE.name)
+
+
+def pytest_unconfigure() -> None:
+    """Stop what tests left running in the state folder, and remove it."""
+    from workflows.services.lifecycle import stop_services
+
+    stop_services()
+    _STATE.cleanup()

@@ -1,0 +1,80 @@
+"""The SQL block's query on given rows: grain, key, columns, values."""
+
+import duckdb
+import pandas as pd
+import pytest
+
+from workflows.passengers import as_sql_text
+from workflows.settings import REPO_PATH
+from workflows.warehouse import RAW_COMPANIES, replace_table
+
+QUERY = (REPO_PATH / "transformers" / "join_passengers_companies.sql").read_text(encoding="utf-8")
+
+PASSENGERS = pd.DataFrame(
+    {
+        "passenger_id": [1, 2],
+        "survived": [0, 1],
+        "pclass": [3, 1],
+        "_name": ["Braund, Mr. Owen Harris", "Cumings, Mrs. John"],
+        "sex": ["male", "female"],
+        "age": [22.0, None],
+        "sibsp": [1, 1],
+        "parch": [0, 0],
+        "ticket": ["A/5 21171", "PC 17599"],
+        "fare": [7.25, 71.2833],
+        "cabin": [None, "C85"],
+        "embarked": ["S", None],
+    }
+)
+COMPANIES = pd.DataFrame(
+    {
+        "id": [10, 20, 30],
+        "name": ["A", "B", "C"],
+        "address": ["a", "b", "c"],
+        "zip": ["1", "2", "3"],
+        "country": ["Norway", "Chile", "Japan"],
+        "employeeCount": pd.array([5, None, 7], dtype="Int64"),
+        "industry": ["Energy", "Food", "Robotics"],
+        "marketCap": [1.5, 2.0, 870_500_000.5],
+        "domain": ["a", "b", "c"],
+        "logo": ["a", "b", "c"],
+        "ceoName": ["x", "y", "z"],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory) -> pd.DataFrame:
+    database = str(tmp_path_factory.mktemp("sql") / "warehouse.duckdb")
+    replace_table(database, RAW_COMPANIES, COMPANIES)
+    with duckdb.connect(database) as connection:
+        connection.register("passengers_input", as_sql_text(PASSENGERS))
+        return connection.sql(QUERY.replace("{{ df_1 }}", "passengers_input")).df()
+
+
+def test_the_grain_is_passenger_and_company(joined):
+    assert len(joined) == len(PASSENGERS) * len(COMPANIES)
+    assert not joined.duplicated(["passenger_id", "company_id"]).any()
+    assert set(joined["company_id"]) == {10, 20, 30}
+
+
+def test_the_columns_are_the_explicit_ones(joined):
+    assert list(joined.columns) == [
+        *PASSENGERS.columns,
+        "company_id",
+        "company_name",
+        "company_industry",
+        "company_country",
+        "company_employee_count",
+        "company_market_cap",
+    ]
+    assert "*" not in QUERY.split("FROM")[0].split("SELECT")[1]
+
+
+def test_no_precision_is_lost(joined):
+    row = joined[(joined["passenger_id"] == 2) & (joined["company_id"] == 30)].iloc[0]
+    assert row["fare"] == 71.2833
+    assert pd.isna(row["age"])
+    assert pd.isna(row["embarked"])
+    assert row["company_employee_count"] == 7
+    assert row["company_market_cap"] == 870_500_000.5
