@@ -41,7 +41,9 @@ def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict
         InvalidInputError: `.fields` names every wrong attribute.
         NotReadyError: no model was trained yet.
     """
-    return predict_with(_serving(models_dir), parse_attributes(variables))
+    # Wrong input is said first: it needs no model.
+    passenger = parse_attributes(variables)
+    return predict_with(_serving(models_dir), passenger)
 
 
 def predict_with(version: Version, passenger: Mapping[str, Value]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,10 @@ def train_survival_model(
         "libraries": registry.library_versions(),
     }
     fingerprint = registry.fingerprint(ingredients)
-    for version in registry.usable_versions(models_dir):
-        if version.metadata.get("fingerprint") == fingerprint:
-            logger.info("model version %s was made of the same data, code and parameters", version.name)
-            return summary(version.name, version.metadata)
-        break
+    serving = next(registry.usable_versions(models_dir), None)
+    if serving is not None and serving.metadata.get("fingerprint") == fingerprint:
+        logger.info("model version %s was made of the same data, code and parameters", serving.name)
+        return summary(serving.name, serving.metadata)
 
     started = time.perf_counter()
     pipeline = fit(ordered.loc[:, list(ATTRIBUTE_NAMES)], ordered[TARGET].to_numpy(), parameters)
@@ -81,7 +81,7 @@ def train_survival_model(
     return summary(name, metadata)
 
 
-def summary(version: str, metadata: Any) -> pd.DataFrame:
+def summary(version: str, metadata: Mapping[str, Any]) -> pd.DataFrame:
     """Return the table of the evaluation with the version and the number of passengers in each row."""
     table = pd.DataFrame(metadata["metrics"]["table"])
     return table.round(4).assign(passengers=metadata["rows"], model_version=version)
