@@ -23,7 +23,7 @@ find_python() {
 }
 
 stamp="$environment/.installed"
-wanted=$(cat "$lock" requirements/bootstrap.lock pyproject.toml | cksum)
+wanted=$(cat "$lock" requirements/bootstrap.lock | cksum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ]; then
     exit 0
 fi

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stack.graph import edges_of
+from stack.project_graph import FOLDER_OF_TYPE, read_data_products, read_pipelines
 from workflows.settings import REPO_PATH
 
 PIPELINES = (
@@ -19,38 +21,9 @@ PIPELINES = (
     "ml_training_and_inference",
     "llm_inference",
 )
-FOLDER_OF_TYPE = {
-    "data_loader": "data_loaders",
-    "transformer": "transformers",
-    "data_exporter": "data_exporters",
-    "sensor": "sensors",
-    "custom": "custom",
-    "conditional": "conditionals",
-}
 DECORATOR_OF_TYPE = {kind: kind for kind in FOLDER_OF_TYPE} | {"conditional": "condition"}
-SUFFIX_OF_LANGUAGE = {"python": ".py", "sql": ".sql"}
+FOUND = read_pipelines(REPO_PATH)
 LONGEST_BLOCK_FILE = 45
-
-
-def metadata(pipeline: str) -> dict:
-    return yaml.safe_load((REPO_PATH / "pipelines" / pipeline / "metadata.yaml").read_text(encoding="utf-8"))
-
-
-def blocks(pipeline: str) -> list[dict]:
-    data = metadata(pipeline)
-    return [*data["blocks"], *data["conditionals"]]
-
-
-def block_file(block: dict) -> Path | None:
-    if block["type"] == "global_data_product":
-        return None
-    return REPO_PATH / FOLDER_OF_TYPE[block["type"]] / (block["uuid"] + SUFFIX_OF_LANGUAGE[block["language"]])
-
-
-def triggers(pipeline: str) -> list[dict]:
-    return yaml.safe_load((REPO_PATH / "pipelines" / pipeline / "triggers.yaml").read_text(encoding="utf-8"))[
-        "triggers"
-    ]
 
 
 def tracked_files() -> list[Path]:
@@ -63,36 +36,36 @@ def block_files() -> list[Path]:
 
 
 def test_these_are_the_pipelines():
-    assert {path.name for path in (REPO_PATH / "pipelines").iterdir() if path.is_dir()} == set(PIPELINES)
+    assert {path.name for path in (REPO_PATH / "pipelines").iterdir() if path.is_dir()} == set(FOUND) == set(PIPELINES)
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 class TestPipeline:
     def test_it_is_named_like_its_folder_and_documented(self, pipeline):
-        data = metadata(pipeline)
+        data = FOUND[pipeline].metadata
         assert data["uuid"] == data["name"] == pipeline
         assert data["type"] == "python"
         assert data["description"]
         assert (REPO_PATH / "pipelines" / pipeline / "README.md").read_text(encoding="utf-8").strip()
 
     def test_every_block_has_its_file(self, pipeline):
-        for block in blocks(pipeline):
-            path = block_file(block)
+        for block in FOUND[pipeline].all_blocks:
+            path = FOUND[pipeline].block_file(block)
             assert path is None or path.is_file(), f"{block['uuid']}: {path} is missing"
 
     def test_edges_agree_both_ways(self, pipeline):
-        by_uuid = {block["uuid"]: block for block in metadata(pipeline)["blocks"]}
-        assert len(by_uuid) == len(metadata(pipeline)["blocks"])
+        by_uuid = {block["uuid"]: block for block in FOUND[pipeline].blocks}
+        assert len(by_uuid) == len(FOUND[pipeline].blocks)
         for uuid, block in by_uuid.items():
             for upstream in block["upstream_blocks"]:
                 assert uuid in by_uuid[upstream]["downstream_blocks"], f"{upstream} does not name {uuid}"
             for downstream in block["downstream_blocks"]:
                 assert uuid in by_uuid[downstream]["upstream_blocks"], f"{downstream} does not name {uuid}"
-        for conditional in metadata(pipeline)["conditionals"]:
+        for conditional in FOUND[pipeline].metadata["conditionals"]:
             assert set(conditional["upstream_blocks"]) <= set(by_uuid)
 
     def test_it_has_no_cycle(self, pipeline):
-        waiting = {block["uuid"]: set(block["upstream_blocks"]) for block in metadata(pipeline)["blocks"]}
+        waiting = {block["uuid"]: set(block["upstream_blocks"]) for block in FOUND[pipeline].blocks}
         while waiting:
             free = {uuid for uuid, upstream in waiting.items() if not upstream & set(waiting)}
             assert free, f"a cycle among {sorted(waiting)}"
@@ -100,17 +73,17 @@ class TestPipeline:
 
     def test_blocks_can_be_called_alone(self, pipeline):
         """Open-source Mage refuses a single-block call below a block that was never executed."""
-        assert {block["status"] for block in blocks(pipeline)} == {"executed"}
+        assert {block["status"] for block in FOUND[pipeline].all_blocks} == {"executed"}
 
     def test_names_are_verb_and_object(self, pipeline):
         allowed = {"core_users", "online_inference", "will_i_survive", "has_items", "has_no_items"}
-        for block in blocks(pipeline):
+        for block in FOUND[pipeline].all_blocks:
             assert re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", block["uuid"]) or block["uuid"] in allowed
 
     def test_its_triggers_are_complete_active_and_hold_no_token(self, pipeline):
-        names = [trigger["name"] for trigger in triggers(pipeline)]
+        names = [trigger["name"] for trigger in FOUND[pipeline].triggers]
         assert len(names) == len(set(names)) > 0
-        for trigger in triggers(pipeline):
+        for trigger in FOUND[pipeline].triggers:
             assert trigger["status"] == "active"
             assert "token" not in trigger
             assert trigger["schedule_type"] in ("api", "time")
@@ -121,18 +94,18 @@ class TestPipeline:
             assert isinstance(trigger["envs"], list)
 
     def test_no_session_of_spark_is_made_by_mage(self, pipeline):
-        assert not metadata(pipeline).get("spark_config")
+        assert not FOUND[pipeline].metadata.get("spark_config")
 
 
 def test_schedules_are_the_documented_ones():
-    found = {(pipeline, trigger["schedule_interval"]) for pipeline in PIPELINES for trigger in triggers(pipeline)}
+    found = {(pipeline, trigger["schedule_interval"]) for pipeline in PIPELINES for trigger in FOUND[pipeline].triggers}
     assert {("ingestion", "*/15 * * * *"), ("sql_python_workflow", "@hourly")} == {
         item for item in found if item[1] is not None
     }
 
 
 def test_every_block_file_is_used():
-    used = {block_file(block) for pipeline in PIPELINES for block in blocks(pipeline)}
+    used = {FOUND[pipeline].block_file(block) for pipeline in PIPELINES for block in FOUND[pipeline].all_blocks}
     assert {path for path in block_files() if path.name != "__init__.py"} == used - {None}
 
 
@@ -156,19 +129,8 @@ def test_a_block_file_is_thin_and_keeps_mages_conventions(path):
     assert ast.get_docstring(function)
 
 
-def code_triggers() -> dict[str, set[str]]:
-    """Which pipeline starts which, read from the blocks' own calls."""
-    edges: dict[str, set[str]] = {pipeline: set() for pipeline in PIPELINES}
-    for pipeline in PIPELINES:
-        for block in blocks(pipeline):
-            path = block_file(block)
-            if path is not None and path.suffix == ".py":
-                edges[pipeline] |= set(re.findall(r'start_next\(\s*"(\w+)"', path.read_text(encoding="utf-8")))
-    return edges
-
-
 def test_pipelines_start_each_other_as_documented():
-    assert code_triggers() == {
+    assert {uuid: pipeline.starts for uuid, pipeline in FOUND.items()} == {
         "ingestion": set(),
         "sql_python_workflow": {"dynamic_blocks_workflow", "ml_training_and_inference"},
         "dynamic_blocks_workflow": {"spark_workflow"},
@@ -179,35 +141,33 @@ def test_pipelines_start_each_other_as_documented():
 
 
 def test_what_is_started_from_code_has_the_trigger_for_it():
-    for targets in code_triggers().values():
-        for target in targets:
-            named = {trigger["name"]: trigger["schedule_type"] for trigger in triggers(target)}
+    for pipeline in FOUND.values():
+        for target in pipeline.starts:
+            named = {trigger["name"]: trigger["schedule_type"] for trigger in FOUND[target].triggers}
             assert named.get("called_from_code") == "api"
 
 
-def test_no_cycle_through_code_triggers():
-    edges = code_triggers()
-    seen: set[str] = set()
-    path = ["sql_python_workflow"]
-    while path:
-        pipeline = path.pop()
-        assert pipeline not in seen
-        seen.add(pipeline)
-        path.extend(edges[pipeline])
+def test_no_cycle_through_code_triggers_sensors_and_data_products():
+    """The way from a data product back to its source is none: a refresh starts nothing."""
+    edges = edges_of(FOUND, read_data_products(REPO_PATH))
+    waiting = {*FOUND, "core_users"}
+    while waiting:
+        held_up = {target for source, target, _ in edges if source in waiting}
+        assert waiting - held_up, f"a cycle among {sorted(waiting)}"
+        waiting &= held_up
 
 
 def test_the_data_product_names_a_block_of_its_pipeline():
-    products = yaml.safe_load((REPO_PATH / "global_data_products.yaml").read_text(encoding="utf-8"))
-    product = products["core_users"]
+    product = read_data_products(REPO_PATH)["core_users"]
     assert product["object_uuid"] == "sql_python_workflow"
     assert product["outdated_after"] == {"seconds": 86_400}
     assert "repo_path" not in product
-    assert set(product["settings"]) <= {block["uuid"] for block in blocks("sql_python_workflow")}
+    assert set(product["settings"]) <= {block["uuid"] for block in FOUND["sql_python_workflow"].blocks}
 
 
 def test_consumers_of_the_data_product_refresh_it_in_one_place():
     for pipeline in PIPELINES:
-        for block in blocks(pipeline):
+        for block in FOUND[pipeline].all_blocks:
             if block["type"] == "global_data_product":
                 assert block["configuration"]["global_data_product"]["uuid"] == "core_users"
                 assert block["upstream_blocks"] == ["refresh_core_users"]
