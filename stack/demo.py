@@ -72,11 +72,11 @@ CALLS = (
 def run_demo(stack: Stack, console: Console) -> bool:
     """Run the chain and the calls, print what came out, and say whether all of it worked."""
     console.heading("Ingestion")
-    ingestion = _follow(stack.client, _start_or_join(stack, console, "ingestion"), console)
+    ingestion = follow(stack.client, start_or_join(stack, console, "ingestion"), console)
     runs = list(ingestion)
     if _all_completed(ingestion):
         console.heading("SQL + Python, and all that it starts")
-        runs += _follow(stack.client, _start_or_join(stack, console, "sql_python_workflow"), console)
+        runs += follow(stack.client, start_or_join(stack, console, "sql_python_workflow"), console)
     console.heading("Pipeline runs")
     console.rich.print(_table(runs))
     chain_worked = _all_completed(runs) and {run.pipeline for run in runs} == {"ingestion", *CHAIN}
@@ -98,10 +98,10 @@ def say_where(stack: Stack, console: Console) -> None:
     console.say(f"  password  {stack.secrets.owner_password}")
     console.heading("The two calls, ready to paste")
     for call in CALLS:
-        console.say(_curl(stack, call) + "\n")
+        console.say(curl_command(stack, call) + "\n")
 
 
-def _start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
+def start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
     """Start a run, or join the one that the schedule has under way, so that the chain does not run twice."""
     scheduled = [run for run in stack.client.runs(pipeline) if not run.has_ended and run.triggered_by is None]
     if scheduled:
@@ -112,7 +112,7 @@ def _start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun
     return next(run for run in stack.client.runs(pipeline) if run.id == run_id)
 
 
-def _follow(client: MageClient, root: PipelineRun, console: Console) -> list[PipelineRun]:
+def follow(client: MageClient, root: PipelineRun, console: Console) -> list[PipelineRun]:
     """Follow a run and all that follows from it to their ends, and return them in the order of their ids.
 
     Raises:
@@ -195,7 +195,7 @@ def _call(stack: Stack, call: Call, console: Console) -> bool:
     return bool(output)
 
 
-def _curl(stack: Stack, call: Call) -> str:
+def curl_command(stack: Stack, call: Call) -> str:
     body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.variables}}
     return (
         f"curl -X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"

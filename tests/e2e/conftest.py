@@ -1,0 +1,76 @@
+"""One real stack for all end-to-end tests: server, scheduler, companies API, language model, on a free port."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.console import Console
+from stack.demo import follow, run_demo, start_or_join
+from stack.mage_client import PipelineRun
+from stack.stack import Stack, running_stack
+from workflows.services.lifecycle import free_port
+from workflows.settings import REPO_PATH, get_settings
+
+
+@pytest.fixture(scope="session")
+def e2e_state_dir() -> Iterator[Path]:
+    """An empty state folder, named in the environment for this process and those it starts."""
+    with tempfile.TemporaryDirectory(prefix="mage-workflows-e2e-") as folder:
+        changed = {"STATE_DIR": folder, "PORT": str(free_port())}
+        # The stack decides where Mage and DuckDB keep their data.
+        unset = ("MAGE_DATA_DIR", "MAGE_DATABASE_CONNECTION_URL", "DUCKDB_DATABASE", "REQUIRE_USER_AUTHENTICATION")
+        before = {name: os.environ.get(name) for name in (*changed, *unset)}
+        for name in unset:
+            os.environ.pop(name, None)
+        os.environ |= changed
+        yield Path(folder)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def console() -> Console:
+    return Console()
+
+
+@pytest.fixture(scope="session")
+def project_before() -> dict[Path, bytes]:
+    """What the project's YAML said before Mage was started."""
+    return {path: path.read_bytes() for path in project_yaml()}
+
+
+def project_yaml() -> list[Path]:
+    """Files of the repository that Mage may want to write."""
+    return sorted([*REPO_PATH.glob("*.yaml"), *(REPO_PATH / "pipelines").rglob("*.yaml")])
+
+
+@pytest.fixture(scope="session")
+def stack(e2e_state_dir: Path, console: Console, project_before: dict[Path, bytes]) -> Iterator[Stack]:
+    """The stack, started from an empty state folder and stopped at the end."""
+    with running_stack(get_settings(), console) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def demo_worked(stack: Stack, console: Console) -> bool:
+    """Whether the demo, run once, worked; what it left is what the tests look at."""
+    return run_demo(stack, console)
+
+
+@pytest.fixture
+def run_to_the_end(stack: Stack, console: Console) -> Callable[..., list[PipelineRun]]:
+    """Return a function that starts a run, or joins the scheduled one, and follows all that follows from it."""
+
+    def run(pipeline: str, trigger: str | None = None, **variables: object) -> list[PipelineRun]:
+        if trigger is None:
+            return follow(stack.client, start_or_join(stack, console, pipeline), console)
+        run_id = stack.start_run(pipeline, trigger, variables)
+        started = next(item for item in stack.client.runs(pipeline) if item.id == run_id)
+        return follow(stack.client, started, console)
+
+    return run

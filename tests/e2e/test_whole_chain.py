@@ -1,0 +1,176 @@
+"""The six workflows on a real server and scheduler, with the real local language model, Spark and XGBoost."""
+
+import json
+import re
+import subprocess
+
+import duckdb
+import pandas as pd
+import pytest
+import requests
+
+from stack.demo import CALLS, curl_command
+from stack.mage_client import CLIENT_ID, children, wait_until
+from workflows.settings import REPO_PATH
+
+REFRESH = "GLOBAL_DATA_PRODUCT_TRIGGER"
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def runs_of(stack, *pipelines):
+    return [run for pipeline in pipelines for run in stack.client.runs(pipeline)]
+
+
+def by_pipeline(runs):
+    return {run.pipeline: run for run in runs if run.trigger != REFRESH}
+
+
+def test_the_schedule_makes_a_run_by_itself(stack):
+    def scheduled():
+        return [run for run in stack.client.runs("ingestion") if run.trigger == "every_15_minutes" and run.has_ended]
+
+    assert wait_until(scheduled, 120)[0].status == "completed"
+
+
+def test_the_demo_works(demo_worked):
+    assert demo_worked
+
+
+def test_every_item_has_a_fact_and_they_are_handed_on_in_order(stack, demo_worked):
+    dynamic = stack.client.runs("dynamic_blocks_workflow")[-1]
+    assert dynamic.variables["count"] == 891 * 12
+    names = {block.block for block in dynamic.blocks if block.block.startswith("generate_fun_fact:")}
+    assert names == {f"generate_fun_fact:item_{number}" for number in range(1, 11)}
+    (spark,) = children(stack.client.runs("spark_workflow"), dynamic)
+    facts = spark.variables["fun_facts"]
+    assert len(facts) == 10
+    for number, fact in enumerate(facts, start=1):
+        assert re.search(rf"\b{number}\b", fact), f"fact {number} is not about {number}: {fact}"
+
+
+def test_the_data_product_was_refreshed_once_and_the_refresh_started_nothing(stack, demo_worked):
+    refreshes = [run for run in stack.client.runs("sql_python_workflow") if run.trigger == REFRESH]
+    assert [run.status for run in refreshes] == ["completed"]
+    others = runs_of(stack, "dynamic_blocks_workflow", "ml_training_and_inference")
+    assert children(others, refreshes[0]) == []
+
+
+def test_ingestion_filled_duckdb(e2e_state_dir, demo_worked):
+    path = e2e_state_dir / "warehouse.duckdb"
+
+    def read():
+        try:
+            with duckdb.connect(str(path), read_only=True) as connection:
+                return connection.sql("SELECT count(*), sum(employeeCount) FROM raw_companies").fetchall()
+        except duckdb.IOException:
+            return None
+
+    assert wait_until(read, 30) == [(12, 35_001)]
+
+
+def test_spark_wrote_every_salary_with_a_fact(e2e_state_dir, stack, demo_worked):
+    run = stack.client.runs("spark_workflow")[-1]
+    matched = [folder for folder in (e2e_state_dir / "spark").rglob("*") if list(folder.glob("*.parquet"))]
+    assert matched
+    frames = [pd.read_parquet(folder) for folder in matched]
+    with_facts = [frame for frame in frames if "fun_fact" in frame.columns]
+    assert with_facts
+    assert set(with_facts[-1]["fun_fact"].dropna()) <= set(run.variables["fun_facts"])
+
+
+def test_the_documented_calls_work_with_curl(stack, demo_worked):
+    answers = {}
+    for call in CALLS:
+        done = subprocess.run(
+            ["bash", "-c", curl_command(stack, call)], capture_output=True, text=True, timeout=120, check=True
+        )
+        answers[call.block] = json.loads(done.stdout)["run"]["output"]
+    prediction = json.dumps(answers["online_inference"])
+    assert '"survived"' in prediction
+    assert '"model_version"' in prediction
+    advice = json.dumps(answers["will_i_survive"])
+    assert '"source"' in advice
+    assert '"framework_version"' in advice
+
+
+def test_an_explanation_can_be_had_alone(stack, demo_worked):
+    call = CALLS[0]
+    output = stack.client.run_block(
+        call.pipeline, "explain_prediction", stack.token(call.pipeline, "inference"), call.variables
+    )
+    assert '"explanation"' in json.dumps(output)
+
+
+def test_a_rerun_works_on_what_is_there_and_refreshes_nothing(stack, demo_worked, run_to_the_end):
+    refreshes = [run.id for run in stack.client.runs("sql_python_workflow") if run.trigger == REFRESH]
+    runs = run_to_the_end("sql_python_workflow", "run_now")
+    assert {run.pipeline for run in runs} == {
+        "sql_python_workflow",
+        "dynamic_blocks_workflow",
+        "spark_workflow",
+        "ml_training_and_inference",
+        "llm_inference",
+    }
+    assert {run.status for run in runs} == {"completed"}
+    assert [run.id for run in stack.client.runs("sql_python_workflow") if run.trigger == REFRESH] == refreshes
+
+
+@pytest.mark.parametrize("count", [0, 999])
+def test_no_items_hand_on_an_empty_list(count, stack, run_to_the_end):
+    runs = by_pipeline(run_to_the_end("dynamic_blocks_workflow", "called_from_code", count=count))
+    dynamic, spark = runs["dynamic_blocks_workflow"], runs["spark_workflow"]
+    assert dynamic.status == spark.status == "completed"
+    assert spark.variables["fun_facts"] == []
+    assert not any(block.block.startswith("generate_fun_fact:") for block in dynamic.blocks)
+    # Mage by itself waits 120 s for the items of an empty list, and fails.
+    assert dynamic.seconds(dynamic.created_at) < 60
+
+
+def test_more_than_ten_items_stay_in_order(stack, run_to_the_end):
+    runs = by_pipeline(run_to_the_end("dynamic_blocks_workflow", "called_from_code", count=12_500))
+    facts = runs["spark_workflow"].variables["fun_facts"]
+    assert len(facts) == 12
+    assert all(re.search(rf"\b{number}\b", fact) for number, fact in enumerate(facts, start=1))
+
+
+@pytest.mark.parametrize("variables", [{}, {"count": -1}, {"count": "many"}, {"count": 101_000}])
+def test_a_bad_count_fails_and_starts_nothing(variables, stack, run_to_the_end):
+    (run,) = run_to_the_end("dynamic_blocks_workflow", "called_from_code", **variables)
+    assert run.status == "failed"
+    assert children(stack.client.runs("spark_workflow"), run) == []
+
+
+def test_nobody_gets_in_without_the_generated_password(stack):
+    assert "error" in requests.get(f"{stack.server.url}/api/pipelines", timeout=30).json()
+    for email, password in (("admin@admin.com", "admin"), (stack.settings.owner_email, "admin")):
+        body = {"session": {"email": email, "password": password}, "api_key": CLIENT_ID}
+        assert "error" in requests.post(f"{stack.server.url}/api/sessions", json=body, timeout=30).json()
+
+
+def test_secrets_are_readable_by_the_owner_alone(e2e_state_dir, stack):
+    assert (e2e_state_dir / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+def test_no_token_and_no_password_is_in_a_log_or_in_the_repository(e2e_state_dir, stack, demo_worked):
+    secrets = [stack.token(call.pipeline, "inference") for call in CALLS]
+    secrets += [stack.secrets.owner_password, stack.secrets.jwt_secret]
+    logs = list((e2e_state_dir / "logs").iterdir())
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPO_PATH, capture_output=True, text=True, check=True)
+    files = [REPO_PATH / name for name in tracked.stdout.splitlines() if (REPO_PATH / name).is_file()]
+    assert logs
+    for path in logs + files:
+        content = path.read_bytes()
+        assert not any(secret.encode() in content for secret in secrets), path
+
+
+def test_mage_has_rewritten_nothing(stack, demo_worked, project_before):
+    assert {path: path.read_bytes() for path in project_before} == project_before
+    untracked = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all", "--", "pipelines"],
+        cwd=REPO_PATH,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "??" not in untracked.stdout
