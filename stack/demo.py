@@ -196,6 +196,7 @@ def _call(stack: Stack, call: Call, console: Console) -> bool:
 
 
 def curl_command(stack: Stack, call: Call) -> str:
+    """Return a call as a person with curl makes it, token included."""
     body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.variables}}
     return (
         f"curl -X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"

@@ -40,10 +40,10 @@ def check_machine(settings: Settings) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((settings.listen_address, settings.port))
         except OSError:
             raise StackError(
-                f"Port {settings.port} of {settings.host} is in use; choose another one with PORT=..."
+                f"Port {settings.port} of {settings.listen_address} is in use; choose another one with PORT=..."
             ) from None
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(settings.state_dir).free
@@ -65,7 +65,9 @@ class MageServer:
     def __init__(self, settings: Settings, secrets: Secrets):
         self.settings = settings
         self.secrets = secrets
-        self.url = f"http://{settings.host}:{settings.port}"
+        # 0.0.0.0 is an address to listen on, not one to call.
+        host = "127.0.0.1" if settings.listen_address in ("0.0.0.0", "::") else settings.listen_address
+        self.url = f"http://{host}:{settings.port}"
         self.log_path: Path = settings.state_dir / "logs" / "mage.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +76,7 @@ class MageServer:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         mage = Path(sys.executable).with_name("mage")
         command = [str(mage), "start", str(REPO_PATH)]
-        command += ["--host", self.settings.host, "--port", str(self.settings.port)]
+        command += ["--host", self.settings.listen_address, "--port", str(self.settings.port)]
         with self.log_path.open("ab") as log:
             # A session of its own: Ctrl-C reaches the stack alone, which stops Mage in order.
             self._process = subprocess.Popen(

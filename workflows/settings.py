@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     )
 
     state_dir: Path = Field(default=REPO_PATH / ".state", description="The one folder that holds all state.")
-    host: str = Field(default="127.0.0.1", description="Address that Mage's server listens on.")
+    listen_address: str = Field(default="127.0.0.1", description="Address that Mage's server listens on.")
     port: int = Field(default=6789, ge=1, le=65535, description="Port of Mage's server.")
     owner_email: str = Field(default="owner@localhost.localdomain", description="Login of the UI's owner.")
     scheduler_trigger_interval: float = Field(default=1, gt=0, description="Seconds between two looks of Mage.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stack.env_example import env_example
 from stack.graph import edges_of
 from stack.project_graph import FOLDER_OF_TYPE, read_data_products, read_pipelines
 from workflows.settings import REPO_PATH
@@ -216,3 +217,8 @@ def test_nothing_is_committed_that_must_not_be():
         text = path.read_text(encoding="utf-8")
         for name, pattern in forbidden.items():
             assert not pattern.search(text), f"{path} holds {name}"
+
+
+def test_env_example_lists_every_variable_with_its_default():
+    """After a change of the settings: `python -m stack.env_example`."""
+    assert (REPO_PATH / ".env.example").read_text(encoding="utf-8") == env_example()
