@@ -148,7 +148,7 @@ class OpenAIModel:
         """Say in a line what failed and where, never with the key."""
         settings = self._settings
         where = "local server" if settings.uses_local_llm else settings.openai_base_url or OPENAI_BASE_URL
-        model = settings.llm_model or local_model_name(settings)
+        model = model_name(settings)
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
         reason = _server_message(error)
         if isinstance(error, openai.APITimeoutError):
@@ -201,6 +201,11 @@ class _Dialect:
             return False
         self._formats = self._formats[1:]
         return True
+
+
+def model_name(settings: Settings) -> str:
+    """Return the name of the model that the settings choose."""
+    return settings.llm_model or local_model_name(settings)
 
 
 @contextlib.contextmanager

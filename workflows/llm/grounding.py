@@ -7,7 +7,7 @@ several facts is carried part by part. What cannot be traced to a fact is refuse
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 # Words that carry no claim of their own: grammar, and the cheer of a fun fact. Negations, comparisons and
@@ -41,6 +41,12 @@ _PART_END = re.compile(r"[,;:–—]\s+|\s+(?:and|but|while|whereas|although)\s+
 _CONTRACTIONS = re.compile(r"(?:n['’]t)\b", re.IGNORECASE)
 _EQUATION = re.compile(r"\d+(?:\s*[×*+]\s*\d+)+\s*=\s*\d+")
 _OPERATORS = {"*": "×", "−": "-"}
+# One claim in several words, which must not be mistaken for the claim that somebody survived.
+_CHANCE = re.compile(
+    r"\b(?:survival (?:chances?|rates?|probability|odds|likelihood)"
+    r"|(?:chances?|rates?|probability|odds|likelihood) (?:of|for) (?:survival|surviving|survive))\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -51,16 +57,32 @@ class Fact:
         text: The sentence that the model gets to see.
         also: Other true ways to say it or a part of it; a sentence may keep to one of them.
         words: Words that are as good as the fact's own (synonyms).
+        subject: What the fact is about; all its words have to stand in each part of a sentence that rests on the
+            fact, lest what holds for some is said of all.
+        claim: Words that say what the fact says of its subject; one of them has to stand in each part of a
+            sentence that rests on the fact, lest two subjects are joined under another's claim.
     """
 
     text: str
     also: tuple[str, ...] = ()
-    words: frozenset[str] = field(default=frozenset())
+    words: frozenset[str] = frozenset()
+    subject: str = ""
+    claim: frozenset[str] = frozenset()
 
     @cached_property
     def readings(self) -> tuple["Reading", ...]:
         """The fact and its other ways, read."""
-        return tuple(read(text, self.words) for text in (self.text, *self.also))
+        return tuple(read(text, self.words | self.claim) for text in (self.text, *self.also))
+
+    @cached_property
+    def subject_stems(self) -> frozenset[str]:
+        """The words of `subject` as `read` returns them."""
+        return read(self.subject).words
+
+    @cached_property
+    def claim_stems(self) -> frozenset[str]:
+        """The words of `claim` as `read` returns them."""
+        return frozenset(_stem(word) for word in self.claim)
 
 
 @dataclass(frozen=True)
@@ -77,7 +99,7 @@ def read(text: str, synonyms: Iterable[str] = ()) -> Reading:
     numbers: list[str] = []
     words: set[str] = set()
     negations = 0
-    for token in _TOKEN.findall(_CONTRACTIONS.sub(" not", text).casefold()):
+    for token in _TOKEN.findall(_CONTRACTIONS.sub(" not", _CHANCE.sub("chance", text)).casefold()):
         if token[0].isdigit():
             numbers.append(_canonical(token))
         elif token in NUMBER_WORDS:
@@ -101,23 +123,28 @@ def first_unsupported(text: str, facts: Sequence[Fact], subjects: Iterable[str] 
     if wrong := next((found for found in _EQUATION.findall(text) if not _holds(found)), None):
         return f"{wrong!r} is wrong"
     for sentence in filter(None, (part.strip() for part in _SENTENCE_END.split(text))):
-        if _supported(sentence, facts, named):
-            continue
-        for part in _parts(sentence):
-            if not _supported(part, facts, named):
-                return f"{part!r} is not what the facts say{_strange_words(part, facts)}"
+        if (rest := _first_uncarried(_PART_END.split(sentence), facts, named)) is not None:
+            return f"{rest!r} is not what the facts say{_strange_words(rest, facts)}"
     return None
 
 
-def _parts(sentence: str) -> list[str]:
-    """Split at commas and conjunctions; a part without a word of its own stays with the one before."""
-    parts: list[str] = []
-    for piece in _PART_END.split(sentence):
-        if parts and not read(piece).words:
-            parts[-1] = f"{parts[-1]}, {piece}"
-        else:
-            parts.append(piece)
-    return parts
+def _first_uncarried(pieces: Sequence[str], facts: Sequence[Fact], subjects: frozenset[str]) -> str | None:
+    """Return what is left of a sentence where no way to cut it into carried parts goes on, None if one ends it.
+
+    Args:
+        pieces: The sentence, cut wherever a part may end.
+        facts: What may carry a part.
+        subjects: See `first_unsupported`.
+    """
+    reached = {0}
+    for start in range(len(pieces)):
+        if start in reached:
+            reached |= {
+                end
+                for end in range(start + 1, len(pieces) + 1)
+                if _supported(" ".join(pieces[start:end]), facts, subjects)
+            }
+    return None if len(pieces) in reached else " ".join(pieces[max(reached) :])
 
 
 def _supported(text: str, facts: Sequence[Fact], subjects: frozenset[str]) -> bool:
@@ -126,6 +153,8 @@ def _supported(text: str, facts: Sequence[Fact], subjects: frozenset[str]) -> bo
         return True
     return any(
         said.words <= reading.words
+        and fact.subject_stems <= said.words
+        and (not fact.claim or bool(said.words & fact.claim_stems))
         and said.negations == reading.negations
         and _without(said.numbers, subjects) == _without(reading.numbers, subjects)
         for fact in facts

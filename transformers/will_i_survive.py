@@ -1,0 +1,10 @@
+from workflows.llm import survival_advice
+
+if "transformer" not in globals():
+    from mage_ai.data_preparation.decorators import transformer
+
+
+@transformer
+def will_i_survive(*args, **kwargs):
+    """AI block: answer from the newest framework and `about_me`, in the pipeline and over /api/runs."""
+    return survival_advice.will_i_survive(kwargs.get("about_me"))
