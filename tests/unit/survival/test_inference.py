@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from workflows.passengers import ATTRIBUTE_NAMES, parse_attributes
 from workflows.survival import inference, registry
 from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.inference import predict_passenger
+from workflows.survival.training import Parameters, fit
 
 Save = Callable[[], str]
 
@@ -130,10 +132,16 @@ def test_a_damaged_newer_version_leaves_the_last_good_one_serving(
     assert predict_passenger(kim, tmp_path)["model_version"] == good
 
 
-def test_two_folders_do_not_share_a_model(tmp_path: Path, pipeline: Pipeline, kim: dict[str, object]) -> None:
-    names = [registry.save(tmp_path / folder, pipeline, {}, folder * 64) for folder in ("a", "b")]
-    for folder, name in zip(("a", "b", "a"), (*names, names[0]), strict=True):
-        assert predict_passenger(kim, tmp_path / folder)["model_version"] == name
+def test_two_folders_do_not_share_a_model(
+    tmp_path: Path, pipeline: Pipeline, titanic: pd.DataFrame, kim: dict[str, object]
+) -> None:
+    other = fit(titanic[list(ATTRIBUTE_NAMES)], titanic["survived"].to_numpy(), Parameters(n_estimators=5))
+    name = registry.save(tmp_path / "a", pipeline, {}, "ab" * 32)
+    (tmp_path / "b" / registry.save(tmp_path / "b", other, {}, "ab" * 32)).rename(tmp_path / "b" / name)
+    for folder in ("a", "b"):
+        os.utime(tmp_path / folder / name, (0, 0))
+    answers = [predict_passenger(kim, tmp_path / folder)["probability"] for folder in ("a", "b", "a")]
+    assert answers[0] == answers[2] != answers[1]
 
 
 def test_attributes_parsed_before_give_the_same_answer(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:

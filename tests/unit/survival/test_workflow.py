@@ -57,6 +57,18 @@ def test_anything_else_makes_a_new_version(
     assert len(registry.version_names(tmp_path)) == 2
 
 
+def test_order_of_rows_does_not_change_the_model(
+    titanic: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "evaluate", lambda *_, **__: fake_evaluation())
+    train_survival_model(titanic, tmp_path / "a")
+    train_survival_model(titanic.sample(frac=1, random_state=1), tmp_path / "b")
+    first, second = (
+        registry.serving_version(tmp_path / folder).pipeline.predict_proba(titanic).tobytes() for folder in "ab"
+    )
+    assert first == second
+
+
 def fake_evaluation() -> workflow.Evaluation:
     scores = {"accuracy": 0.8, "roc_auc": 0.8, "brier": 0.1, "log_loss": 0.4}
     return workflow.Evaluation(
