@@ -1,0 +1,92 @@
+"""The real local server with the bundled model."""
+
+import json
+import time
+
+import psutil
+import pytest
+import requests
+
+from workflows.errors import ServiceError
+from workflows.llm.client import OpenAIModel
+from workflows.llm.explanation import explain
+from workflows.llm.fun_facts import fun_fact
+from workflows.services.lifecycle import ensure_service, running_service, stop_services
+from workflows.settings import get_settings
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "enum": ["yes", "no"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    yield OpenAIModel(get_settings())
+    stop_services()
+
+
+def test_answers_in_the_form_asked_for(model):
+    completion = model.complete([{"role": "user", "content": "Is fire hot?"}], SCHEMA, 80, 0.0)
+    assert json.loads(completion.text)["answer"] in {"yes", "no"}
+    assert completion.model == "smollm2-135m-instruct"
+    assert completion.tokens > 10
+
+
+def test_too_long_a_prompt_is_a_clear_error(model):
+    with pytest.raises(ServiceError, match="exceeds the available context"):
+        model.complete([{"role": "user", "content": "fire " * 3000}], SCHEMA, 20, 0.0)
+
+
+def test_service_is_shared_and_offers_its_model(model):
+    url = ensure_service("llm_server")
+    assert ensure_service("llm_server") == url
+    offered = requests.get(f"{url}/v1/models", timeout=5).json()
+    assert [entry["id"] for entry in offered["data"]] == ["smollm2-135m-instruct"]
+
+
+def test_most_fun_facts_are_worded_by_the_model(model):
+    answers = [fun_fact(number, model) for number in (2, 4, 7, 9, 13, 22)]
+    assert sum(answer["source"] == "model" for answer in answers) >= 4
+    assert all(str(answer["number"]) in answer["fun_fact"] for answer in answers)
+
+
+def test_explanation_of_a_prediction(model):
+    prediction = {
+        "survived": 1,
+        "probability": 0.91,
+        "passenger": {"pclass": 1, "sex": "female", "age": 30.0},
+        "contributions": {"is_female": 1.5, "pclass": 0.9, "age": -0.1},
+        "model_version": "v1",
+    }
+    answer = explain(prediction, model)
+    assert "91 %" in answer["explanation"]
+    assert answer["attempts"] >= 1
+    assert answer["tokens"] > 100
+
+
+def test_server_ends_when_idle_and_is_started_again(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    ensure_service("llm_server", idle_exit_seconds=1)
+    deadline = time.monotonic() + 60
+    while running_service("llm_server") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert running_service("llm_server") is None
+    completion = OpenAIModel(get_settings()).complete([{"role": "user", "content": "Is ice hot?"}], SCHEMA, 20, 0.0)
+    assert completion.text
+    assert stop_services() == ["llm_server"]
+
+
+def test_server_ends_at_once_at_sigterm_under_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    url = ensure_service("llm_server")
+    record = json.loads((tmp_path / "services" / "llm_server.json").read_text())
+    request = {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 1500, "stream": True}
+    with requests.post(f"{url}/v1/chat/completions", json=request, stream=True, timeout=30) as answer:
+        next(answer.iter_lines())
+        process = psutil.Process(record["pid"])
+        process.terminate()
+        process.wait(timeout=5)
+    assert running_service("llm_server") is None
