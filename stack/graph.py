@@ -19,7 +19,7 @@ from stack.project_graph import Pipeline, read_data_products, read_pipelines
 from workflows.settings import REPO_PATH
 
 OUTPUT = REPO_PATH / "pipeline_graph.png"
-COLUMN_WIDTH, BOX_WIDTH, LINE, GAP = 4.6, 3.5, 0.27, 0.75
+COLUMN_WIDTH, BOX_WIDTH, LINE, GAP = 5.3, 4.1, 0.27, 0.75
 COLORS = {
     "data_loader": "#2f6fb5",
     "transformer": "#7a4fb0",
@@ -65,16 +65,18 @@ def draw(project: Path, output: Path) -> None:
     heights |= dict.fromkeys(products, LINE * 2.6)
     boxes: dict[str, Box] = {}
     for column in range(max(columns.values()) + 1):
-        members = [node for node in columns if columns[node] == column]
+        members = sorted(
+            (node for node in columns if columns[node] == column), key=lambda node: _rank(node, edges, boxes)
+        )
         top = (sum(heights[node] for node in members) + GAP * (len(members) - 1)) / 2
         for node in members:
             boxes[node] = (column * COLUMN_WIDTH, top - heights[node], heights[node])
             top -= heights[node] + GAP
-    figure, axes = plt.subplots(figsize=(3.1 * (max(columns.values()) + 1), 6.2))
+    figure, axes = plt.subplots(figsize=(3.5 * (max(columns.values()) + 1), 6.2))
     for source, target, kind in edges:
-        _draw_edge(axes, boxes[source], boxes[target], kind)
+        _draw_edge(axes, boxes[source], boxes[target], kind, columns[target] - columns[source])
     for uuid, pipeline in pipelines.items():
-        schedule = f"every run: {pipeline.schedule}" if pipeline.schedule else "started from code or over the API"
+        schedule = f"schedule: {pipeline.schedule}" if pipeline.schedule else "started from code or over the API"
         lines = [(block["uuid"], COLORS[block["type"]]) for block in pipeline.blocks]
         _draw_box(axes, boxes[uuid], uuid, schedule, lines)
     for name, product in products.items():
@@ -98,12 +100,23 @@ def _draw_box(axes: Axes, box: Box, title: str, subtitle: str, lines: list[tuple
         axes.text(left + 0.16, top - LINE * (2.6 + index), line, fontsize=8, color=color, va="center")
 
 
-def _draw_edge(axes: Axes, source: Box, target: Box, kind: str) -> None:
+def _rank(node: str, edges: list[Edge], boxes: dict[str, Box]) -> tuple[float, bool]:
+    """Order a column from the top by the height of what leads to its nodes, so that few edges cross."""
+    heights = [boxes[source][1] + boxes[source][2] / 2 for source, target, _ in edges if target == node]
+    return (-sum(heights) / len(heights) if heights else 0, any(source == node for source, _, _ in edges))
+
+
+def _draw_edge(axes: Axes, source: Box, target: Box, kind: str, columns: int) -> None:
     start = (source[0] + BOX_WIDTH + 0.08, source[1] + source[2] / 2)
     end = (target[0] - 0.08, target[1] + target[2] / 2)
-    arrow = FancyArrowPatch(
-        start, end, arrowstyle="-|>", mutation_scale=13, linewidth=1.5, connectionstyle="arc3,rad=0.06", **STYLES[kind]
-    )
+    bend = 0.06
+    if columns > 1 and kind == "data product":
+        # Below what stands in between.
+        start = (source[0] + BOX_WIDTH / 2, source[1] - 0.08)
+        end = (target[0] + BOX_WIDTH / 2, target[1] - 0.08)
+        bend = 0.45
+    style = {"arrowstyle": "-|>", "mutation_scale": 13, "linewidth": 1.5, **STYLES[kind]}
+    arrow = FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style)
     axes.add_patch(arrow)
 
 
@@ -115,7 +128,7 @@ def _finish(axes: Axes, boxes: dict[str, Box]) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.09), ncol=9, fontsize=8, frameon=False)
     axes.set_xlim(-0.2, max(left for left, _, _ in boxes.values()) + BOX_WIDTH + 0.2)
     bottoms, tops = zip(*((bottom, bottom + height) for _, bottom, height in boxes.values()), strict=True)
-    axes.set_ylim(min(bottoms) - 0.3, max(tops) + 0.2)
+    axes.set_ylim(min(bottoms) - 1.4, max(tops) + 0.2)
     axes.axis("off")
 
 
