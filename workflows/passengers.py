@@ -30,8 +30,8 @@ MAX_TEXT_LENGTH = 500
 MAX_REPORTED_PROBLEMS = 10
 DOWNLOAD_SECONDS = 60.0
 
-_MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "?"})
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "?"})
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def parse_value(column: Column, raw: object) -> Value:
     if isinstance(raw, float | np.floating) and math.isnan(raw):
         return None
     text = str(raw).strip()
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return None
     if len(text) > MAX_TEXT_LENGTH:
         raise ValueError(f"longer than {MAX_TEXT_LENGTH} characters")
@@ -101,7 +101,7 @@ def _parse_text(column: Column, text: str) -> str:
 
 
 def _parse_number(column: Column, text: str) -> int | float:
-    if not _NUMBER.fullmatch(text):
+    if not NUMBER.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a number")
     number = float(text)
     if column.kind == "int" and not number.is_integer():

@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     )
     java_home: Path | None = Field(default=None, description="Java of local Spark; by default the bundled one.")
 
+    run_api_workers: int = Field(default=16, ge=1, le=256, description="Calls of /api/runs that run at a time.")
+    run_api_queue: int = Field(default=64, ge=0, description="Calls that wait; further ones are answered 429.")
+    run_api_timeout_seconds: float = Field(default=300, gt=0, description="Time limit of one call, waiting included.")
+    run_api_max_body_bytes: int = Field(default=1_048_576, ge=1024, le=104_857_600, description="Of one call.")
+    run_api_body_timeout_seconds: float = Field(default=30, gt=0, description="Time that a body may take to arrive.")
+    run_api_retention_days: float = Field(default=30, gt=0, description="Age at which recorded calls are removed.")
+
     @property
     def data_dir(self) -> Path:
         """Bundled inputs."""

@@ -46,6 +46,15 @@ def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict
     return predict_with(_serving(models_dir), passenger)
 
 
+def load_model(models_dir: Path) -> str:
+    """Load the model to predict with, where that is not done yet, and return the name of its version.
+
+    Raises:
+        NotReadyError: no model was trained yet.
+    """
+    return _serving(models_dir).name
+
+
 def predict_with(version: Version, passenger: Mapping[str, Value]) -> dict[str, Any]:
     """Predict with a given version; see `predict_passenger`, with the attributes parsed already."""
     features, model = version.pipeline["features"], version.pipeline["model"]

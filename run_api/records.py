@@ -1,0 +1,243 @@
+"""Recorded calls: runs in Mage's database, logs and outputs on disk; written behind the callers' backs, in order.
+
+A call is written when it has ended, as a run that is completed or failed: a run that Mage's scheduler finds
+under way would have its blocks executed.
+"""
+
+import json
+import logging
+import queue
+import re
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mage_ai.data_preparation.models.block import Block
+from mage_ai.data_preparation.models.constants import LOGS_SUBDIR
+from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
+from mage_ai.settings.server import LOGS_DIR_PATH
+from mage_ai.shared.utils import clean_name
+from sqlalchemy import String, cast, delete, select
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+logger = logging.getLogger(__name__)
+
+MAX_BACKLOG = 1000
+# Small, so that Mage's own writers need not wait: SQLite has one lock for the whole database.
+BATCH = 25
+PRUNE_BATCH = 200
+PRUNE_SECONDS = 3600.0
+VARIABLES_SUBDIR = ".variables"
+# In `PipelineRun.metrics`: what tells the record of a call from a run of the pipeline.
+MARKER = "run_api"
+_PARTITION = re.compile(r"(\d{8}T\d{6})_[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A call that has ended; times are UTC.
+
+    Attributes:
+        block: The block that was called.
+        trigger_id: The API trigger whose token was used.
+        partition: Where Mage looks for the log and the outputs, see `partition_of`.
+        request_id: Of the call.
+        variables: Of the call, as JSON.
+        started_at: When the block began.
+        completed_at: When it ended.
+        is_completed: Whether it ended without an error.
+        log: Content of its log file.
+        outputs: What it returned, where that is to be kept.
+    """
+
+    block: Block
+    trigger_id: int
+    partition: str
+    request_id: str
+    variables: str
+    started_at: datetime
+    completed_at: datetime
+    is_completed: bool
+    log: str
+    outputs: Sequence[Any] = field(default=(), repr=False)
+
+
+def partition_of(trigger_id: int, started_at: datetime, request_id: str) -> str:
+    """Return a folder of logs and outputs that no other call has: Mage's own name for it counts seconds only."""
+    return f"{trigger_id}/{started_at:%Y%m%dT%H%M%S}_{request_id}"
+
+
+class Recorder:
+    """Writes records in a thread of its own and removes old ones.
+
+    Args:
+        engine: Mage's database.
+        variables_dir: Mage's folder of outputs, and of logs unless `LOGS_DIR_PATH` names another one.
+        retention_days: Age at which recorded calls are removed.
+    """
+
+    def __init__(self, engine: Engine, variables_dir: Path, retention_days: float):
+        self._engine = engine
+        self._variables_dir = variables_dir
+        self._logs_dir = Path(LOGS_DIR_PATH or variables_dir)
+        self._retention = timedelta(days=retention_days)
+        self._queue: queue.Queue[Record | None] = queue.Queue(MAX_BACKLOG)
+        self._next_prune = 0.0
+        self._thread = threading.Thread(target=self._serve, name="run-api-records", daemon=True)
+
+    def start(self) -> None:
+        """Start to write."""
+        self._thread.start()
+
+    def add(self, record: Record) -> None:
+        """Queue a record; waits where the backlog is full, so that memory stays bounded and no record is lost."""
+        self._queue.put(record)
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Write what is queued and end; say whether that came in time."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        while True:
+            batch = self._next_batch()
+            records = [record for record in batch if record is not None]
+            if records:
+                self.write(records)
+            if None in batch:
+                return
+            if time.monotonic() >= self._next_prune and self._queue.empty():
+                self._next_prune = time.monotonic() + PRUNE_SECONDS
+                try:
+                    self.prune(datetime.now(UTC))
+                except Exception:
+                    logger.exception("Old recorded calls could not be removed")
+
+    def _next_batch(self) -> list[Record | None]:
+        try:
+            batch = [self._queue.get(timeout=PRUNE_SECONDS if self._next_prune else 1.0)]
+        except queue.Empty:
+            return []
+        while len(batch) < BATCH and batch[-1] is not None:
+            try:
+                batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write records; one that cannot be written is logged and does not stop the others."""
+        for record in records:
+            try:
+                self._write_log(record)
+                self._store_outputs(record)
+            except Exception:
+                logger.exception("Log or outputs of call %s could not be written", record.request_id)
+        try:
+            self._insert(records)
+        except Exception:
+            if len(records) == 1:
+                logger.exception("Call %s could not be recorded", records[0].request_id)
+                return
+            for record in records:
+                self.write_run(record)
+
+    def write_run(self, record: Record) -> None:
+        """Write the run of one record, after a batch failed."""
+        try:
+            self._insert([record])
+        except Exception:
+            logger.exception("Call %s could not be recorded", record.request_id)
+
+    def _insert(self, records: Sequence[Record]) -> None:
+        runs = [_pipeline_run(record) for record in records]
+        with Session(self._engine) as session:
+            session.add_all(runs)
+            session.commit()
+
+    def _write_log(self, record: Record) -> None:
+        folder = self._logs_dir / "pipelines" / clean_name(record.block.pipeline_uuid) / LOGS_SUBDIR / record.partition
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{clean_name(record.block.uuid)}.log"
+        path.write_text(record.log, encoding="utf-8", errors="replace")
+
+    def _store_outputs(self, record: Record) -> None:
+        """Keep the outputs as `Block.execute_sync` does."""
+        outputs = {f"output_{number}": output for number, output in enumerate(record.outputs)}
+        if not outputs:
+            return
+        record.block.store_variables(outputs, execution_partition=record.partition, override_outputs=False)
+        record.block.aggregate_summary_info()
+        record.block.analyze_outputs(outputs, execution_partition=record.partition, shape_only=True)
+
+    def prune(self, now: datetime) -> int:
+        """Remove recorded calls that are older than the retention, and return how many runs that were."""
+        before = now - self._retention
+        removed = self._prune_folders(before)
+        count = 0
+        while batch := self._prune_runs(before):
+            count += batch
+        if count or removed:
+            logger.info("Removed %s recorded calls and %s of their folders", count, removed)
+        return count
+
+    def _prune_folders(self, before: datetime) -> int:
+        """Folders are found by their names, so that those of a call whose run was never written go too."""
+        removed = 0
+        for root, kind in ((self._logs_dir, LOGS_SUBDIR), (self._variables_dir, VARIABLES_SUBDIR)):
+            for folder in root.glob(f"pipelines/*/{kind}/*/*_*"):
+                match = _PARTITION.fullmatch(folder.name)
+                if match and match[1] < f"{before:%Y%m%dT%H%M%S}":
+                    shutil.rmtree(folder, ignore_errors=True)
+                    removed += 1
+        return removed
+
+    def _prune_runs(self, before: datetime) -> int:
+        with Session(self._engine) as session:
+            old = (
+                select(PipelineRun.id)
+                .where(PipelineRun.completed_at < before, cast(PipelineRun.metrics, String).like(f'%"{MARKER}"%'))
+                .limit(PRUNE_BATCH)
+            )
+            ids = list(session.scalars(old))
+            if ids:
+                session.execute(delete(BlockRun).where(BlockRun.pipeline_run_id.in_(ids)))
+                session.execute(delete(PipelineRun).where(PipelineRun.id.in_(ids)))
+                session.commit()
+            return len(ids)
+
+
+def _pipeline_run(record: Record) -> PipelineRun:
+    run_status, block_status = PipelineRun.PipelineRunStatus, BlockRun.BlockRunStatus
+    # PostgreSQL cannot keep the character 0 in JSON.
+    variables = json.loads(record.variables.replace("\\u0000", "\\ufffd"))
+    times = {
+        "created_at": record.started_at,
+        "started_at": record.started_at,
+        "completed_at": record.completed_at,
+    }
+    return PipelineRun(
+        **times,
+        pipeline_schedule_id=record.trigger_id,
+        pipeline_uuid=record.block.pipeline_uuid,
+        execution_date=record.started_at,
+        status=run_status.COMPLETED if record.is_completed else run_status.FAILED,
+        # Mage takes the folder of logs and outputs from this name, so a caller's own must not stand.
+        variables={**variables, "execution_partition": record.partition},
+        metrics={MARKER: record.request_id},
+        block_runs=[
+            BlockRun(
+                **times,
+                block_uuid=record.block.uuid,
+                status=block_status.COMPLETED if record.is_completed else block_status.FAILED,
+            )
+        ],
+    )

@@ -1,0 +1,138 @@
+"""Real servers for the tests: each has a copy of the project, a database and folders of its own."""
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from workflows.services.lifecycle import free_port, stop_process
+from workflows.settings import REPO_PATH
+
+PROJECT = Path(__file__).parent / "project"
+START_SECONDS = 120
+
+
+@dataclass
+class RunningServer:
+    """A server and what tests ask it and look at."""
+
+    url: str
+    folder: Path
+    process: subprocess.Popen
+
+    @property
+    def project(self) -> Path:
+        return self.folder / "project"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple]:
+        with sqlite3.connect(self.folder / "mage-ai.db", timeout=30) as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def token(self, pipeline: str, name: str = "call") -> str:
+        found = self.rows("SELECT token FROM pipeline_schedule WHERE pipeline_uuid = ? AND name = ?", pipeline, name)
+        return str(found[0][0])
+
+    def post(self, body: Any, token: str | None, **kwargs: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        data = body if isinstance(body, str | bytes) else json.dumps(body)
+        return requests.post(f"{self.url}/api/runs", data=data, headers=headers, timeout=60, **kwargs)
+
+    def call(self, pipeline: str, block: str, variables: dict | None = None, **fields: Any) -> requests.Response:
+        run = {"pipeline_uuid": pipeline, "block_uuid": block, "variables": variables or {}, **fields}
+        return self.post({"run": run}, self.token(pipeline))
+
+    def output(self, pipeline: str, block: str, variables: dict | None = None, **fields: Any) -> Any:
+        response = self.call(pipeline, block, variables, **fields)
+        assert response.status_code == 200, response.text
+        return response.json()["run"]["output"]
+
+    def wait_for_rows(self, statement: str, *parameters: Any, count: int = 1, seconds: float = 20) -> list[tuple]:
+        deadline = time.monotonic() + seconds
+        while len(rows := self.rows(statement, *parameters)) < count and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(rows) >= count, f"{len(rows)} rows of {count} after {seconds} s"
+        return rows
+
+    def connect(self) -> socket.socket:
+        host, port = self.url.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=20)
+
+    def memory(self) -> int:
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            stop_process(psutil.Process(self.process.pid), timeout_seconds=15)
+        self.process.wait()
+
+
+def start_server(folder: Path, *command: str, project: Path = PROJECT, **environment: str) -> RunningServer:
+    """Start a server by `command PROJECT --host … --port …` and wait until it answers and knows its triggers."""
+    if not (folder / "project").exists():
+        shutil.copytree(project, folder / "project")
+    port = free_port()
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(REPO_PATH),
+        "STATE_DIR": str(folder / "state"),
+        "MAGE_DATA_DIR": str(folder / "data"),
+        "MAGE_DATABASE_CONNECTION_URL": f"sqlite:///{folder}/mage-ai.db?timeout=60&check_same_thread=false",
+        "DISABLE_AUTO_BROWSER_OPEN": "1",
+        "DISABLE_TERMINAL": "1",
+        "REQUIRE_USER_AUTHENTICATION": "0",
+        "HIDE_API_TRIGGER_TOKEN": "1",
+        "SCHEDULER_TRIGGER_INTERVAL": "1",
+        "SERVER_VERBOSITY": "info",
+        **environment,
+    }
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, str(folder / "project"), "--host", "127.0.0.1", "--port", str(port)],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    server = RunningServer(f"http://127.0.0.1:{port}", folder, process)
+    wanted = sum(text.read_text().count("- name:") for text in project.glob("pipelines/*/triggers.yaml"))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, server.log[-4000:]
+        if _is_up(server, wanted):
+            return server
+        time.sleep(0.2)
+    server.stop()
+    raise AssertionError(f"the server did not come up: {server.log[-4000:]}")
+
+
+def run_api_command() -> tuple[str, ...]:
+    return (sys.executable, "-m", "run_api.server")
+
+
+def mage_command() -> tuple[str, ...]:
+    return (str(Path(sys.executable).with_name("mage")), "start")
+
+
+def _is_up(server: RunningServer, triggers: int) -> bool:
+    try:
+        if not requests.get(f"{server.url}/api/statuses", timeout=5).ok:
+            return False
+        return server.rows("SELECT count(*) FROM pipeline_schedule WHERE token IS NOT NULL")[0][0] >= triggers
+    except (requests.RequestException, sqlite3.Error):
+        return False
