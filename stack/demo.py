@@ -124,7 +124,7 @@ def follow(client: MageClient, root: PipelineRun, console: Console) -> list[Pipe
             runs = _descendants(client, root)
             now = datetime.now(UTC)
             progress.show({f"{run.pipeline} #{run.id}": (_state(run), f"{run.seconds(now):.0f}") for run in runs})
-            if all(run.has_ended for run in runs) and not _is_one_missing(runs):
+            if all(run.has_ended for run in runs) and not is_one_missing(runs):
                 return runs
             if time.monotonic() > deadline:
                 waiting = ", ".join(f"{run.pipeline} #{run.id}" for run in runs if not run.has_ended)
@@ -148,7 +148,7 @@ def _descendants(client: MageClient, root: PipelineRun) -> list[PipelineRun]:
     return sorted(found + refreshes, key=lambda run: run.id)
 
 
-def _is_one_missing(runs: Sequence[PipelineRun]) -> bool:
+def is_one_missing(runs: Sequence[PipelineRun]) -> bool:
     """Whether a completed run has not started yet what it starts: its child appears a moment later."""
     return any(
         run.status == "completed" and run.trigger != "GLOBAL_DATA_PRODUCT_TRIGGER" and pipeline not in started

@@ -192,13 +192,14 @@ def test_only_one_module_of_workflows_imports_mage():
 
 
 def test_only_the_settings_read_the_environment():
+    """Elsewhere nothing is read by name; handing variables to a program that is started is fine."""
     readers = {
         path.relative_to(REPO_PATH).as_posix()
         for folder in ("workflows", *FOLDER_OF_TYPE.values())
         for path in (REPO_PATH / folder).rglob("*.py")
-        if re.search(r"os\.getenv|os\.environ\.get|os\.environ\[\"\w+\"\](?! =)", path.read_text(encoding="utf-8"))
+        if re.search(r"getenv|environ(\.get\(\s*[\"']|\[[\"']\w+[\"']\](?!\s*=[^=]))", path.read_text(encoding="utf-8"))
     }
-    assert readers == set()
+    assert readers == {"workflows/settings.py"}
 
 
 def test_nothing_is_committed_that_must_not_be():
