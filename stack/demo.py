@@ -26,6 +26,8 @@ STARTS = {
     "dynamic_blocks_workflow": ("spark_workflow",),
     "ml_training_and_inference": ("llm_inference",),
 }
+DATA_PRODUCT = "core_users"
+REFRESH = "GLOBAL_DATA_PRODUCT_TRIGGER"
 TIMEOUT_SECONDS = 900
 POLL_SECONDS = 1
 
@@ -140,18 +142,14 @@ def _descendants(client: MageClient, root: PipelineRun) -> list[PipelineRun]:
     for run in found:
         found.extend(children(known, run))
     # The refresh of the data product is nobody's child, but the chain waits for it.
-    refreshes = [
-        run
-        for run in known
-        if run.trigger == "GLOBAL_DATA_PRODUCT_TRIGGER" and run.created_at >= root.created_at and run not in found
-    ]
+    refreshes = [run for run in client.refreshes(DATA_PRODUCT) if run.created_at >= root.created_at]
     return sorted(found + refreshes, key=lambda run: run.id)
 
 
 def is_one_missing(runs: Sequence[PipelineRun]) -> bool:
     """Whether a completed run has not started yet what it starts: its child appears a moment later."""
     return any(
-        run.status == "completed" and run.trigger != "GLOBAL_DATA_PRODUCT_TRIGGER" and pipeline not in started
+        run.status == "completed" and run.trigger != REFRESH and pipeline not in started
         for run in runs
         for started in [{child.pipeline for child in children(runs, run)}]
         for pipeline in STARTS.get(run.pipeline, ())
@@ -173,6 +171,7 @@ def _table(runs: Sequence[PipelineRun]) -> Table:
     now = datetime.now(UTC)
     for run in runs:
         by = f"run {run.triggered_by}" if run.triggered_by else run.trigger
+        by = f"refresh of {DATA_PRODUCT}" if run.trigger == REFRESH else by
         table.add_row(
             str(run.id), run.pipeline, by, run.status, f"{run.blocks_done}/{len(run.blocks)}", f"{run.seconds(now):.1f}"
         )

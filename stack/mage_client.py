@@ -105,9 +105,12 @@ class MageClient:
         return int(answer["pipeline_run"]["id"])
 
     def runs(self, pipeline: str, limit: int = 30) -> list[PipelineRun]:
-        """Return the newest runs of a pipeline, newest first."""
-        answer = self._call("GET", "pipeline_runs", params={"pipeline_uuid": pipeline, "_limit": limit})
-        return sorted(map(_pipeline_run, answer["pipeline_runs"]), key=lambda run: run.id, reverse=True)
+        """Return the newest runs of a pipeline, newest first; refreshes of data products are not among them."""
+        return self._runs(pipeline_uuid=pipeline, _limit=limit)
+
+    def refreshes(self, data_product: str, limit: int = 30) -> list[PipelineRun]:
+        """Return the newest runs that refreshed a global data product, newest first."""
+        return self._runs(global_data_product_uuid=data_product, include_all_pipeline_schedules=True, _limit=limit)
 
     def run_block(
         self, pipeline: str, block: str, token: str, variables: Mapping[str, Any], timeout_seconds: float = 300
@@ -125,6 +128,10 @@ class MageClient:
             timeout=timeout_seconds,
         )
         return answer["run"]["output"]
+
+    def _runs(self, **query: Any) -> list[PipelineRun]:
+        answer = self._call("GET", "pipeline_runs", params=query)
+        return sorted(map(_pipeline_run, answer["pipeline_runs"]), key=lambda run: run.id, reverse=True)
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Any:
         kwargs.setdefault("timeout", self._timeout)

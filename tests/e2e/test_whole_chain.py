@@ -13,8 +13,6 @@ from stack.demo import CALLS, curl_command
 from stack.mage_client import CLIENT_ID, children, wait_until
 from workflows.settings import REPO_PATH
 
-REFRESH = "GLOBAL_DATA_PRODUCT_TRIGGER"
-
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -23,7 +21,7 @@ def runs_of(stack, *pipelines):
 
 
 def by_pipeline(runs):
-    return {run.pipeline: run for run in runs if run.trigger != REFRESH}
+    return {run.pipeline: run for run in runs}
 
 
 def test_the_schedule_makes_a_run_by_itself(stack):
@@ -50,7 +48,7 @@ def test_every_item_has_a_fact_and_they_are_handed_on_in_order(stack, demo_worke
 
 
 def test_the_data_product_was_refreshed_once_and_the_refresh_started_nothing(stack, demo_worked):
-    refreshes = [run for run in stack.client.runs("sql_python_workflow") if run.trigger == REFRESH]
+    refreshes = stack.client.refreshes("core_users")
     assert [run.status for run in refreshes] == ["completed"]
     others = runs_of(stack, "dynamic_blocks_workflow", "ml_training_and_inference")
     assert children(others, refreshes[0]) == []
@@ -103,7 +101,7 @@ def test_an_explanation_can_be_had_alone(stack, demo_worked):
 
 
 def test_a_rerun_works_on_what_is_there_and_refreshes_nothing(stack, demo_worked, run_to_the_end):
-    refreshes = [run.id for run in stack.client.runs("sql_python_workflow") if run.trigger == REFRESH]
+    refreshes = [run.id for run in stack.client.refreshes("core_users")]
     runs = run_to_the_end("sql_python_workflow", "run_now")
     assert {run.pipeline for run in runs} == {
         "sql_python_workflow",
@@ -113,7 +111,7 @@ def test_a_rerun_works_on_what_is_there_and_refreshes_nothing(stack, demo_worked
         "llm_inference",
     }
     assert {run.status for run in runs} == {"completed"}
-    assert [run.id for run in stack.client.runs("sql_python_workflow") if run.trigger == REFRESH] == refreshes
+    assert [run.id for run in stack.client.refreshes("core_users")] == refreshes
 
 
 @pytest.mark.parametrize("count", [0, 999])
