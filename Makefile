@@ -2,7 +2,6 @@
 VENV := .venv
 NEXT_VENV := .venv-next
 RUN := $(VENV)/bin/python
-SOURCES := workflows stack tests benchmarks data_loaders transformers data_exporters sensors custom conditionals
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench lock setup setup-next
@@ -38,6 +37,9 @@ check: setup ## Lint, format, types
 format: setup ## Format and fix what can be fixed
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
+
+bench: setup ## Measure: the chain with and without the language model
+	@$(RUN) -m benchmarks.bench_chain
 
 graph: setup ## Draw pipeline_graph.png from the pipelines' YAML
 	@$(RUN) -m stack.graph

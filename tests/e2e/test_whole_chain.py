@@ -11,6 +11,7 @@ import requests
 
 from stack.demo import CALLS, curl_command
 from stack.mage_client import CLIENT_ID, children, wait_until
+from workflows.services.lifecycle import recorded_process
 from workflows.settings import REPO_PATH
 
 pytestmark = pytest.mark.timeout(900)
@@ -172,3 +173,23 @@ def test_mage_has_rewritten_nothing(stack, demo_worked, project_before):
         check=True,
     )
     assert "??" not in untracked.stdout
+
+
+def test_a_model_server_that_dies_under_way_is_started_again(e2e_state_dir, stack, demo_worked):
+    """The children that were talking to it try again; the run completes."""
+    run_id = stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 4000})
+
+    def this_run():
+        return next(run for run in stack.client.runs("dynamic_blocks_workflow") if run.id == run_id)
+
+    def a_child_runs():
+        return any(
+            block.block.startswith("generate_fun_fact:") for block in this_run().blocks if block.status == "running"
+        )
+
+    wait_until(a_child_runs, 120, poll_seconds=0.1)
+    server = recorded_process(e2e_state_dir / "services" / "llm_server.json")
+    server.kill()
+    assert wait_until(lambda: this_run().has_ended, 300)
+    assert this_run().status == "completed"
+    assert recorded_process(e2e_state_dir / "services" / "llm_server.json").pid != server.pid

@@ -1,0 +1,66 @@
+"""`mage start`, as anybody with a Mage project types it: no launcher, no variables but where the state goes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stack.console import Console
+from stack.demo import CHAIN, follow
+from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
+from workflows.services.lifecycle import free_port, stop_process, stop_services
+from workflows.settings import REPO_PATH
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageClient]:
+    """A client of a plain Mage that has just been started, with a home of its own."""
+    port = free_port()
+    for name in [name for name in os.environ if name.startswith("MAGE_")] + ["REQUIRE_USER_AUTHENTICATION"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("DUCKDB_DATABASE", str(tmp_path / "state" / "warehouse.duckdb"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SCHEDULER_TRIGGER_INTERVAL", "2")
+    monkeypatch.setenv("DISABLE_AUTO_BROWSER_OPEN", "1")
+    with (tmp_path / "mage.log").open("ab") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("mage"), "start", REPO_PATH, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=REPO_PATH,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        made = MageClient(f"http://127.0.0.1:{port}", "admin@admin.com", "admin")
+        wait_until(lambda: signed_in(made), 180)
+        yield made
+    finally:
+        stop_process(psutil.Process(process.pid))
+        process.wait()
+        stop_services()
+
+
+def signed_in(client: MageClient) -> bool:
+    try:
+        client.sign_in()
+    except MageError:
+        return False
+    return True
+
+
+def test_the_schedules_run_all_six_pipelines(client):
+    def first(pipeline: str) -> PipelineRun:
+        return wait_until(lambda: next(iter(client.runs(pipeline)), None), 120)
+
+    console = Console()
+    runs = follow(client, first("ingestion"), console) + follow(client, first("sql_python_workflow"), console)
+    assert {run.pipeline for run in runs} == {"ingestion", *CHAIN}
+    assert {run.status for run in runs} == {"completed"}
