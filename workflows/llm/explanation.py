@@ -7,6 +7,7 @@ from typing import Any
 from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
 from workflows.llm.client import LanguageModel, OpenAIModel
+from workflows.llm.framework import ADULT_FROM_YEARS
 from workflows.llm.grounding import Fact, first_unsupported, read
 from workflows.llm.prompts import Prompt, load_prompt
 from workflows.llm.wording import CLASSES, PORTS, percent
@@ -101,11 +102,11 @@ def facts_of(prediction: Mapping[str, Any]) -> list[Fact]:
     facts = [outcome]
     for rank, (feature, value) in enumerate(strongest_contributions(prediction["contributions"])):
         subject = describe(feature, passenger)
+        start = f"Most of all, {subject}" if rank == 0 else f"{subject[0].upper()}{subject[1:]}"
         direction = "raised" if value > 0 else "lowered"
-        degree = " the most" if rank == 0 else ""
         facts.append(
             Fact(
-                f"{subject[0].upper()}{subject[1:]} {direction} the chance of survival{degree}.",
+                f"{start} {direction} the chance of survival.",
                 words=frozenset({"factor", "feature", "effect"}) | (_MOST if rank == 0 else frozenset()),
                 subject=subject,
                 claim=_RAISED if value > 0 else _LOWERED,
@@ -139,7 +140,7 @@ def describe(feature: str, passenger: Mapping[str, Any]) -> str:
         "is_woman_or_boy": _woman_boy_or_man(known),
         "pclass": f"travelling in {CLASSES[int(known['pclass'])]} class" if "pclass" in known else "an unknown class",
         "age": f"an age of {known['age']:g} years" if "age" in known else "an unknown age",
-        "fare": f"a fare of {round(known['fare'], 2):g} pounds" if "fare" in known else "an unknown fare",
+        "fare": f"a fare of about {known['fare']:.0f} pounds" if "fare" in known else "an unknown fare",
         "fare_per_person": "the fare for each person",
         "family_size": "travelling alone" if family == 1 else f"a family of {family} on board",
         "group_size": "the size of the group",
@@ -158,7 +159,7 @@ def describe(feature: str, passenger: Mapping[str, Any]) -> str:
 def _woman_boy_or_man(known: Mapping[str, Any]) -> str:
     title = title_of(str(known["_name"])) if "_name" in known else None
     if known.get("sex") == "female" or title == "woman":
-        return "being a woman or a girl"
+        return "being a girl" if known.get("age", ADULT_FROM_YEARS) < ADULT_FROM_YEARS else "being a woman"
     if title == "boy" or (title is None and known.get("age", BOY_AGE_YEARS) < BOY_AGE_YEARS):
         return "being a boy"
     return "being a grown man" if "sex" in known or title else "an unknown sex"

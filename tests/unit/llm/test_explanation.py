@@ -42,7 +42,7 @@ def test_other_outcome_ends_in_the_facts(scripted):
     answer = explain(PREDICTION, scripted(*[{"outcome": "survived", "explanation": GOOD}] * 9))
     assert answer["source"] == "facts"
     assert "predicted to have died" in answer["explanation"]
-    assert "Travelling in third class lowered the chance of survival the most." in answer["explanation"]
+    assert "Most of all, travelling in third class lowered the chance of survival." in answer["explanation"]
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,11 @@ def test_strongest_first_and_ties_by_name():
         ("pclass", {"pclass": None}, "an unknown class"),
         ("is_female", {"sex": None}, "being of unknown sex"),
         ("is_woman_or_boy", {"sex": "male", "age": 5}, "being a boy"),
+        ("is_woman_or_boy", {"sex": "female"}, "being a woman"),
+        ("is_woman_or_boy", {"sex": "female", "age": 17}, "being a girl"),
         ("is_woman_or_boy", {"sex": "male"}, "being a grown man"),
         ("is_woman_or_boy", {"sex": "male", "_name": "Kim, Master. Min"}, "being a boy"),
-        ("fare", {"fare": 7.8958}, "a fare of 7.9 pounds"),
+        ("fare", {"fare": 7.8958}, "a fare of about 8 pounds"),
         ("family_size", {"sibsp": 1, "parch": 2}, "a family of 4 on board"),
         ("family_size", {}, "travelling alone"),
         ("deck", {"cabin": None}, "an unknown cabin"),
@@ -112,7 +114,7 @@ def test_examples_of_the_prompt_keep_to_their_facts():
         lines = [line.removeprefix("- ") for line in example.inputs["facts"].splitlines()]
         outcome = Fact(lines[0])
         claims = [
-            Fact(line, subject=line.split(" lowered ")[0].split(" raised ")[0], claim=frozenset({verb}))
+            Fact(line, subject=line.removeprefix("Most of all, ").split(f" {verb} ")[0], claim=frozenset({verb}))
             for line in lines[1:]
             for verb in ("raised", "lowered")
             if f" {verb} " in line
