@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+# Before the settings are imported, which look for it then.
+os.environ["ENV_FILE"] = os.devnull
+
+from workflows.settings import Settings
+
 _STATE = tempfile.TemporaryDirectory(prefix="mage-workflows-test-")
 
 # What a developer's shell or `.env` may say must not decide a test.
-for _name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LLM_MODEL", "COMPANIES_API_URL", "PASSENGERS_CSV", "PORT"):
+for _name in [name.upper() for name in Settings.model_fields]:
     os.environ.pop(_name, None)
 os.environ |= {
-    "ENV_FILE": os.devnull,
     "STATE_DIR": _STATE.name,
     "MAGE_DATA_DIR": f"{_STATE.name}/mage",
     "MAGE_DATABASE_CONNECTION_URL": f"sqlite:///{_STATE.name}/mage-ai.db?timeout=60&check_same_thread=false",
