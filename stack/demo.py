@@ -104,14 +104,19 @@ def say_where(stack: Stack, console: Console) -> None:
 
 
 def start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
-    """Start a run, or join the one that the schedule has under way, so that the chain does not run twice."""
-    scheduled = [run for run in stack.client.runs(pipeline) if not run.has_ended and run.triggered_by is None]
+    """Start a run, or join the one that the schedule has started since the stack is up.
+
+    On a new state folder every schedule makes its first run at once; the chain need not run twice.
+    """
+    scheduled = [
+        run
+        for run in stack.client.runs(pipeline)
+        if run.is_scheduled and (run.created_at >= stack.started_at or not run.has_ended)
+    ]
     if scheduled:
-        run = scheduled[-1]
-        console.say(f"The schedule has started {pipeline} (run {run.id}); following it")
-        return run
-    run_id = stack.start_run(pipeline)
-    return next(run for run in stack.client.runs(pipeline) if run.id == run_id)
+        console.say(f"The schedule has started {pipeline} (run {scheduled[0].id}); following it")
+        return scheduled[0]
+    return stack.start_run(pipeline)
 
 
 def follow(client: MageClient, root: PipelineRun, console: Console) -> list[PipelineRun]:

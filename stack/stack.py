@@ -4,9 +4,10 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from stack.console import Console
-from stack.mage_client import MageClient, MageError, wait_until
+from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
 from stack.secrets import Secrets, load_or_create
 from stack.server import MageServer, StackError, check_machine, stop_recorded_server
 from stack.tokens import trigger_token
@@ -27,15 +28,17 @@ class Stack:
     secrets: Secrets
     server: MageServer
     client: MageClient
+    started_at: datetime
 
     def token(self, pipeline: str, trigger: str) -> str:
         """Return the token of an API trigger."""
         return trigger_token(self.settings, self._trigger_id(pipeline, trigger))
 
-    def start_run(self, pipeline: str, trigger: str = RUN_NOW, variables: dict | None = None) -> int:
-        """Start a run through an API trigger and return its id."""
+    def start_run(self, pipeline: str, trigger: str = RUN_NOW, variables: dict | None = None) -> PipelineRun:
+        """Start a run through an API trigger and return it."""
         trigger_id = self._trigger_id(pipeline, trigger)
-        return self.client.trigger(trigger_id, trigger_token(self.settings, trigger_id), variables)
+        run_id = self.client.trigger(trigger_id, trigger_token(self.settings, trigger_id), variables)
+        return next(run for run in self.client.runs(pipeline) if run.id == run_id)
 
     def _trigger_id(self, pipeline: str, trigger: str) -> int:
         triggers = self.client.triggers(pipeline)
@@ -55,6 +58,7 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
     secrets = load_or_create(settings.state_dir)
     server = MageServer(settings, secrets)
     client = MageClient(server.url, settings.owner_email, secrets.owner_password)
+    started_at = datetime.now(UTC)
     try:
         # Mage takes longest to start, so the services start while it does.
         server.start()
@@ -64,7 +68,7 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
         with console.step("Starting Mage's server and scheduler"):
             server.wait_until_up()
             _wait_until_ready(client, server)
-        yield Stack(settings, secrets, server, client)
+        yield Stack(settings, secrets, server, client, started_at)
     finally:
         # A second Ctrl-C must not leave half of it running.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,10 +12,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from mage_ai.data_preparation.models.global_data_product import GlobalDataProduct
+from mage_ai.data_preparation.models.pipeline import Pipeline
 from mage_ai.io.config import ConfigFileLoader, ConfigKey
 from mage_ai.orchestration.db import db_connection
-from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
-from mage_ai.orchestration.triggers.api import trigger_pipeline
+from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun, PipelineSchedule
 from mage_ai.orchestration.triggers.constants import TRIGGER_NAME_FOR_GLOBAL_DATA_PRODUCT
 from mage_ai.orchestration.triggers.global_data_product import fetch_or_create_pipeline_schedule
 from mage_ai.orchestration.triggers.utils import check_pipeline_run_status, create_and_start_pipeline_run
@@ -100,6 +100,9 @@ def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variable
 
     Returns:
         Id of the run: the new one, or the one that this source has started before.
+
+    Raises:
+        WorkflowError: the pipeline has no such trigger.
     """
     _ensure_session()
     with _lock(f"trigger-{pipeline_uuid}"):
@@ -110,12 +113,13 @@ def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variable
             if (run.variables or {}).get("triggered_by_run_id") == source.pipeline_run_id:
                 logger.info("Run %s of %s was started before by this run", run.id, pipeline_uuid)
                 return int(run.id)
-        run = trigger_pipeline(
-            pipeline_uuid,
-            variables={**variables, "triggered_by_run_id": source.pipeline_run_id},
-            schedule_name=trigger_name,
-            verbose=False,
-        )
+        schedule = PipelineSchedule.query.filter(
+            PipelineSchedule.pipeline_uuid == pipeline_uuid, PipelineSchedule.name == trigger_name
+        ).first()
+        if schedule is None:
+            raise WorkflowError(f"Pipeline {pipeline_uuid} has no trigger {trigger_name}; see its triggers.yaml")
+        pipeline = Pipeline.get(pipeline_uuid, repo_path=get_repo_path())
+        run = _start_run(pipeline, schedule, {**variables, "triggered_by_run_id": source.pipeline_run_id})
         logger.info("Started run %s of %s", run.id, pipeline_uuid)
         return int(run.id)
 
@@ -178,8 +182,16 @@ def _refresh(product: GlobalDataProduct, timeout_seconds: float) -> int:
 
 
 def _start_refresh(product: GlobalDataProduct) -> PipelineRun:
-    schedule = fetch_or_create_pipeline_schedule(product)
-    return create_and_start_pipeline_run(product.pipeline, schedule, {"variables": {}})
+    return _start_run(product.pipeline, fetch_or_create_pipeline_schedule(product), {})
+
+
+def _start_run(pipeline: Pipeline, schedule: PipelineSchedule, variables: Mapping[str, Any]) -> PipelineRun:
+    """Make a run, and leave its block runs to the scheduler.
+
+    Mage's own function makes both, one after the other. A scheduler that looks in between finds a run without
+    block runs and makes them too: every block then runs twice, and one of the two fails.
+    """
+    return create_and_start_pipeline_run(pipeline, schedule, {"variables": dict(variables), "create_block_runs": False})
 
 
 def _lock(name: str, timeout_seconds: float = 60) -> FileLock:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from workflows.errors import InvalidInputError, WorkflowError
-from workflows.mage_api import recent_runs, refresh_data_product
+from workflows.mage_api import Source, recent_runs, refresh_data_product, trigger_once
 
 JOINED = pd.DataFrame({"passenger_id": range(2500)})
 
@@ -159,3 +159,14 @@ class TestDataProduct:
     def test_an_unknown_one_is_said(self):
         with pytest.raises(WorkflowError, match=r"is not in global_data_products\.yaml"):
             refresh_data_product("no_such_users", 1)
+
+
+def test_a_started_run_leaves_its_block_runs_to_the_scheduler(run_block, source):
+    """Made here too, they could be made twice: every block would run twice."""
+    run_block("sql_python_workflow", "trigger_dynamic_blocks_workflow", JOINED, **kwargs_of(source))
+    assert runs_of("dynamic_blocks_workflow")[-1].block_runs == []
+
+
+def test_a_pipeline_without_the_trigger_is_said(source):
+    with pytest.raises(WorkflowError, match="spark_workflow has no trigger no_such_trigger"):
+        trigger_once("spark_workflow", "no_such_trigger", Source(source.id, False), {})

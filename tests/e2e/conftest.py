@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stack.console import Console
-from stack.demo import follow, run_demo, start_or_join
+from stack.demo import follow, run_demo
 from stack.mage_client import PipelineRun
 from stack.stack import Stack, running_stack
 from workflows.services.lifecycle import free_port
@@ -64,13 +64,9 @@ def demo_worked(stack: Stack, console: Console) -> bool:
 
 @pytest.fixture
 def run_to_the_end(stack: Stack, console: Console) -> Callable[..., list[PipelineRun]]:
-    """Return a function that starts a run, or joins the scheduled one, and follows all that follows from it."""
+    """Return a function that starts a run and follows all that follows from it."""
 
-    def run(pipeline: str, trigger: str | None = None, **variables: object) -> list[PipelineRun]:
-        if trigger is None:
-            return follow(stack.client, start_or_join(stack, console, pipeline), console)
-        run_id = stack.start_run(pipeline, trigger, variables)
-        started = next(item for item in stack.client.runs(pipeline) if item.id == run_id)
-        return follow(stack.client, started, console)
+    def run(pipeline: str, trigger: str, **variables: object) -> list[PipelineRun]:
+        return follow(stack.client, stack.start_run(pipeline, trigger, variables), console)
 
     return run

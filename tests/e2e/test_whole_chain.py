@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import requests
 
-from stack.demo import CALLS, curl_command
+from stack.demo import CALLS, CHAIN, curl_command
 from stack.mage_client import CLIENT_ID, children, wait_until
 from workflows.services.lifecycle import recorded_process
 from workflows.settings import REPO_PATH
+
+PIPELINES = ("ingestion", *CHAIN)
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -177,7 +179,7 @@ def test_mage_has_rewritten_nothing(stack, demo_worked, project_before):
 
 def test_a_model_server_that_dies_under_way_is_started_again(e2e_state_dir, stack, demo_worked):
     """The children that were talking to it try again; the run completes."""
-    run_id = stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 4000})
+    run_id = stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 4000}).id
 
     def this_run():
         return next(run for run in stack.client.runs("dynamic_blocks_workflow") if run.id == run_id)
@@ -193,3 +195,11 @@ def test_a_model_server_that_dies_under_way_is_started_again(e2e_state_dir, stac
     assert wait_until(lambda: this_run().has_ended, 300)
     assert this_run().status == "completed"
     assert recorded_process(e2e_state_dir / "services" / "llm_server.json").pid != server.pid
+
+
+def test_no_block_of_any_run_was_scheduled_twice(stack, demo_worked):
+    """A scheduler that looks while a run is being made must not make its block runs again."""
+    for pipeline in PIPELINES:
+        for run in stack.client.runs(pipeline):
+            names = [block.block for block in run.blocks]
+            assert len(names) == len(set(names)), f"{pipeline} #{run.id}: {names}"

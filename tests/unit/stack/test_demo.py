@@ -9,7 +9,9 @@ NOW = datetime(2024, 5, 1, tzinfo=UTC)
 
 
 def run(run_id: int, pipeline: str, status: str = "completed", parent: int | None = None, trigger: str = "run_now"):
-    return PipelineRun(run_id, pipeline, trigger, status, NOW, NOW, parent, {}, (BlockRun("block", "completed"),))
+    return PipelineRun(
+        run_id, pipeline, trigger, False, status, NOW, NOW, parent, {}, (BlockRun("block", "completed"),)
+    )
 
 
 WHOLE = [
