@@ -6,11 +6,11 @@ under way would have its blocks executed.
 
 import json
 import logging
-import queue
 import re
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 MAX_BACKLOG = 1000
 # Small, so that Mage's own writers need not wait: SQLite has one lock for the whole database.
 BATCH = 25
+GATHER_SECONDS = 0.05
 PRUNE_BATCH = 200
 PRUNE_SECONDS = 3600.0
 VARIABLES_SUBDIR = ".variables"
@@ -87,8 +88,10 @@ class Recorder:
         self._variables_dir = variables_dir
         self._logs_dir = Path(LOGS_DIR_PATH or variables_dir)
         self._retention = timedelta(days=retention_days)
-        self._queue: queue.Queue[Record | None] = queue.Queue(MAX_BACKLOG)
-        self._next_prune = 0.0
+        self._backlog: deque[Record] = deque()
+        self._condition = threading.Condition()
+        self._has_work = threading.Event()
+        self._is_closing = False
         self._thread = threading.Thread(target=self._serve, name="run-api-records", daemon=True)
 
     def start(self) -> None:
@@ -97,40 +100,45 @@ class Recorder:
 
     def add(self, record: Record) -> None:
         """Queue a record; waits where the backlog is full, so that memory stays bounded and no record is lost."""
-        self._queue.put(record)
+        with self._condition:
+            while len(self._backlog) >= MAX_BACKLOG:
+                self._condition.wait()
+            self._backlog.append(record)
+        if not self._has_work.is_set():
+            self._has_work.set()
 
     def close(self, timeout_seconds: float) -> bool:
         """Write what is queued and end; say whether that came in time."""
+        self._is_closing = True
+        self._has_work.set()
         if self._thread.is_alive():
-            self._queue.put(None)
             self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
     def _serve(self) -> None:
+        next_prune = time.monotonic()
         while True:
-            batch = self._next_batch()
-            records = [record for record in batch if record is not None]
-            if records:
-                self.write(records)
-            if None in batch:
+            self._has_work.wait(max(0.0, next_prune - time.monotonic()))
+            if not self._is_closing:
+                # Callers that wait for their answers come first, and more records come in one transaction.
+                time.sleep(GATHER_SECONDS)
+            is_last = self._is_closing
+            self._has_work.clear()
+            while batch := self._next_batch():
+                self.write(batch)
+            if is_last:
                 return
-            if time.monotonic() >= self._next_prune and self._queue.empty():
-                self._next_prune = time.monotonic() + PRUNE_SECONDS
+            if time.monotonic() >= next_prune:
+                next_prune = time.monotonic() + PRUNE_SECONDS
                 try:
                     self.prune(datetime.now(UTC))
                 except Exception:
                     logger.exception("Old recorded calls could not be removed")
 
-    def _next_batch(self) -> list[Record | None]:
-        try:
-            batch = [self._queue.get(timeout=PRUNE_SECONDS if self._next_prune else 1.0)]
-        except queue.Empty:
-            return []
-        while len(batch) < BATCH and batch[-1] is not None:
-            try:
-                batch.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
+    def _next_batch(self) -> list[Record]:
+        with self._condition:
+            batch = [self._backlog.popleft() for _ in range(min(BATCH, len(self._backlog)))]
+            self._condition.notify_all()
         return batch
 
     def write(self, records: Sequence[Record]) -> None:

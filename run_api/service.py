@@ -176,7 +176,7 @@ class RunService:
             raise unavailable("The database cannot be reached") from None
 
     def _run(self, job: Job, request: RunRequest, trigger: Trigger, request_id: str) -> None:
-        """In a worker: execute, answer, then leave the record to its writer."""
+        """In a worker: execute, leave the record to its writer, answer."""
         started_at = datetime.now(UTC)
         partition = partition_of(trigger.id, started_at, request_id)
         variables = simplejson.dumps(request.variables) if request.record else "{}"
@@ -184,6 +184,7 @@ class RunService:
         log = CallLog(tags, is_kept=request.record)
         found: FoundBlock | None = None
         outputs: list[Any] = []
+        body = b""
         error: ApiError | None = None
         try:
             found = self.blocks.find(request.pipeline_uuid, request.block_uuid)
@@ -192,15 +193,13 @@ class RunService:
                 outputs = found.execute(request, log, partition)
             body = dump({"run": {"output": outputs}})
             log.logger.info(f"Finish executing block {request.block_uuid}.")
-            completed_at = datetime.now(UTC)
-            job.resolve(body)
         except BaseException as caught:  # a block may even raise SystemExit
-            completed_at = datetime.now(UTC)
             error = _explain(caught, log, request_id)
-            job.resolve(None, error)
+        completed_at = datetime.now(UTC)
         _end_session()
         if request.record and found is not None:
             keeps = request.store_variables and error is None and not found.is_stored_by_mage(request)
+            # Before the answer, so that a caller's next call cannot be recorded before this one.
             self._recorder.add(
                 Record(
                     block=found.block,
@@ -215,6 +214,7 @@ class RunService:
                     outputs=outputs if keeps else (),
                 )
             )
+        job.resolve(body, error)
 
 
 def dump(body: Any) -> bytes:

@@ -1,0 +1,40 @@
+"""Servers that the tests of this folder share; each starts when the first test asks for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.run_api.servers import RunningServer, mage_command, run_api_command, start_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The server as it is by default."""
+    yield from _running(tmp_path_factory.mktemp("server"), *run_api_command())
+
+
+@pytest.fixture(scope="session")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server whose limits are soon reached."""
+    yield from _running(
+        tmp_path_factory.mktemp("tight"),
+        *run_api_command(),
+        RUN_API_WORKERS="2",
+        RUN_API_QUEUE="2",
+        RUN_API_TIMEOUT_SECONDS="1.5",
+        RUN_API_MAX_BODY_BYTES="4096",
+        RUN_API_BODY_TIMEOUT_SECONDS="1",
+    )
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Mage as it is installed, on the same project."""
+    yield from _running(tmp_path_factory.mktemp("shipped"), *mage_command())
+
+
+def _running(folder: Path, *command: str, **environment: str) -> Iterator[RunningServer]:
+    server = start_server(folder, *command, **environment)
+    yield server
+    server.stop()
