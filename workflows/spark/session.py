@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,13 @@ from workflows.spark.java import find_java
 from workflows.spark.start_cache import java_options
 
 logger = logging.getLogger(__name__)
+# It tells of every connection that it closes.
+logging.getLogger("py4j").setLevel(logging.WARNING)
 
 # A JVM that writes the archive of its classes takes half a minute to end.
 STOP_TIMEOUT_SECONDS = 180
+# With the client's backoff, a quarter of a minute.
+CONNECT_RETRIES = 5
 LOG_LIMIT_BYTES = 5_000_000
 MESSAGE_LIMIT = 500
 
@@ -83,13 +86,25 @@ def _start(settings: Settings, start_cache_output: Path | None) -> SparkSession:
     check_reachable(settings)
     with _errors_in_one_line(settings):
         session = _start_remote(settings) if settings.spark_remote else _start_classic(settings, start_cache_output)
-    logger.info("Spark %s runs at %s", session.version, describe(settings))
-    return session
+        logger.info("Spark %s runs at %s", session.version, describe(settings))
+        return session
 
 
 def _start_remote(settings: Settings) -> SparkSession:
 
-    return SparkSession.builder.remote(str(settings.spark_remote)).getOrCreate()
+    from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415 - needs grpc
+
+    session = SparkSession.builder.remote(str(settings.spark_remote)).getOrCreate()
+    # The client's own policy goes on for ten minutes, also where the other side is no Connect server at all.
+    session.client.set_retry_policies([DefaultPolicy(max_retries=CONNECT_RETRIES)])
+    try:
+        # The client connects with its first question, not before.
+        session.version  # noqa: B018
+    except Exception:
+        with contextlib.suppress(Exception):
+            session.stop()
+        raise
+    return session
 
 
 def _start_classic(settings: Settings, start_cache_output: Path | None) -> SparkSession:
@@ -106,10 +121,9 @@ def _start_classic(settings: Settings, start_cache_output: Path | None) -> Spark
         start = log.tell()
         try:
             gateway = launch_gateway(conf, {"stdout": log, "stderr": log})
-        except Exception as error:
-            raise ServiceError(
-                f"Spark's JVM did not start: {_first_error(log_path, start)}; its log is {log_path}"
-            ) from error
+        except Exception:
+            reason = _first_error(log_path, start)
+            raise ServiceError(f"Spark's JVM did not start: {reason}; its log is {log_path}") from None
         try:
             return SparkSession(SparkContext(conf=conf, gateway=gateway))
         except BaseException:
@@ -197,10 +211,8 @@ def _one_line(error: Exception) -> str:
     if java_exception is not None:
         with contextlib.suppress(Exception):
             text = java_exception.toString()
-    details = getattr(error, "details", None)
-    if callable(details):
-        with contextlib.suppress(Exception):
-            text = str(details()) or text
+    if detail := re.search(r'^\s*details = "(.*)"$', text, flags=re.MULTILINE):
+        text = detail[1]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:MESSAGE_LIMIT]
 
@@ -216,36 +228,36 @@ def _first_error(log_path: Path, start: int) -> str:
 
 @contextlib.contextmanager
 def _time_limit(session: SparkSession, seconds: float) -> Iterator[None]:
-    """Stop what this thread runs in Spark after a time: a cluster without free executors waits for ever.
+    """Stop what this session runs after a time: a cluster without free executors waits for ever.
 
     Raises:
         ServiceError: the time was up.
     """
-    tag = f"block-{uuid.uuid4().hex}"
     expired = threading.Event()
 
     def interrupt() -> None:
         expired.set()
         with contextlib.suppress(Exception):
-            session.interruptTag(tag)
+            if _is_remote(session):
+                session.interruptAll()
+            else:
+                # Jobs that can be cancelled are not all that one can wait for: end the JVM.
+                SparkContext._gateway.proc.kill()  # type: ignore[union-attr]
 
     timer = threading.Timer(seconds, interrupt)
     timer.daemon = True
-    session.addTag(tag)
     timer.start()
     try:
         yield
-    except Exception as error:
+    except Exception:
         if not expired.is_set():
             raise
         raise ServiceError(
             f"Spark's work was not done after {seconds:.0f} s and was stopped: see whether the cluster has "
             "free executors, or raise SPARK_TIMEOUT_SECONDS"
-        ) from error
+        ) from None
     finally:
         timer.cancel()
-        with contextlib.suppress(Exception):
-            session.removeTag(tag)
 
 
 @contextlib.contextmanager
