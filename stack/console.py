@@ -1,6 +1,7 @@
 """What the terminal shows: steps with their time, a live table where there is a terminal, lines elsewhere."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,9 @@ class Console:
     """Progress of the stack on standard output."""
 
     def __init__(self) -> None:
-        self.rich = RichConsole(highlight=False, soft_wrap=True)
+        # Where there is no terminal to ask for its width, wide enough for the tables.
+        width = None if sys.stdout.isatty() else 140
+        self.rich = RichConsole(highlight=False, soft_wrap=True, width=width)
         self._started = time.monotonic()
 
     def say(self, text: str = "") -> None:
