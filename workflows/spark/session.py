@@ -28,8 +28,8 @@ from workflows.spark.java import find_java
 from workflows.spark.start_cache import java_options
 
 logger = logging.getLogger(__name__)
-# It tells of every connection that it closes.
-logging.getLogger("py4j").setLevel(logging.WARNING)
+# It logs every connection that it closes, and the traces of errors that are raised here anyway.
+logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 # A JVM that writes the archive of its classes takes half a minute to end.
 STOP_TIMEOUT_SECONDS = 180
