@@ -5,14 +5,17 @@ Run as `python -m run_api.server PROJECT --host 127.0.0.1 --port 6789`, in place
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import logging
+import multiprocessing
 import os
 import signal
 import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 from mage_ai.settings.repo import set_repo_path
 
 from workflows.preload import preload
@@ -87,6 +90,7 @@ class Server:
 
     def _close_and_end(self) -> None:
         self.close()
+        _end_children()
         logging.shutdown()
         # A block that never ends, or Mage's own threads, must not keep the process.
         os._exit(128 + signal.SIGTERM)
@@ -94,6 +98,16 @@ class Server:
     def _after_fork(self) -> None:
         """A forked child, such as a restarted scheduler, has none of the threads: it ends at once when asked."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_children() -> None:
+    """End Mage's scheduler and its helpers, which would go on without the server, beside those of the next one."""
+    for child in multiprocessing.active_children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(child.pid)
+            for member in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.terminate()
 
 
 def main() -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_api.servers import RunningServer, mage_command, run_api_command, start_server
+from tests.run_api.servers import (
+    RunningServer,
+    copy_repository,
+    language_model,
+    mage_command,
+    run_api_command,
+    start_server,
+)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +39,22 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Mage as it is installed, on the same project."""
     yield from _running(tmp_path_factory.mktemp("shipped"), *mage_command())
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The two pipelines of this repository that are called, with a trained model and no decision framework."""
+    folder = copy_repository(tmp_path_factory.mktemp("repository"))
+    with language_model() as url:
+        environment = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "LLM_MODEL": "stand-in"}
+        yield from _running(folder, *run_api_command(), **environment)
+
+
+@pytest.fixture(scope="session")
+def shipped_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The same, on Mage as it is installed."""
+    folder = copy_repository(tmp_path_factory.mktemp("shipped_repository"))
+    yield from _running(folder, *mage_command())
 
 
 def _running(folder: Path, *command: str, **environment: str) -> Iterator[RunningServer]:

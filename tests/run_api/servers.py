@@ -1,5 +1,6 @@
 """Real servers for the tests: each has a copy of the project, a database and folders of its own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,16 +8,21 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psutil
 import requests
 
+from workflows.passengers import load_passengers
 from workflows.services.lifecycle import free_port, stop_process
 from workflows.settings import REPO_PATH
+from workflows.survival.workflow import train_survival_model
 
 PROJECT = Path(__file__).parent / "project"
 START_SECONDS = 120
@@ -42,9 +48,10 @@ class RunningServer:
         with sqlite3.connect(self.folder / "mage-ai.db", timeout=30) as connection:
             return connection.execute(statement, parameters).fetchall()
 
-    def token(self, pipeline: str, name: str = "call") -> str:
-        found = self.rows("SELECT token FROM pipeline_schedule WHERE pipeline_uuid = ? AND name = ?", pipeline, name)
-        return str(found[0][0])
+    def token(self, pipeline: str, name: str | None = None) -> str:
+        names = [name] if name else ["call", "inference"]
+        statement = "SELECT token FROM pipeline_schedule WHERE pipeline_uuid = ? AND name IN (?, ?)"
+        return str(self.rows(statement, pipeline, names[0], names[-1])[0][0])
 
     def post(self, body: Any, token: str | None, **kwargs: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -80,10 +87,13 @@ class RunningServer:
         self.process.wait()
 
 
-def start_server(folder: Path, *command: str, project: Path = PROJECT, **environment: str) -> RunningServer:
-    """Start a server by `command PROJECT --host … --port …` and wait until it answers and knows its triggers."""
+def start_server(folder: Path, *command: str, **environment: str) -> RunningServer:
+    """Start a server by `command PROJECT --host … --port …` and wait until it answers and knows its triggers.
+
+    The project is the one in `folder`, else a copy of the small one of these tests.
+    """
     if not (folder / "project").exists():
-        shutil.copytree(project, folder / "project")
+        shutil.copytree(PROJECT, folder / "project")
     port = free_port()
     env = {
         **os.environ,
@@ -110,7 +120,7 @@ def start_server(folder: Path, *command: str, project: Path = PROJECT, **environ
             start_new_session=True,
         )
     server = RunningServer(f"http://127.0.0.1:{port}", folder, process)
-    wanted = sum(text.read_text().count("- name:") for text in project.glob("pipelines/*/triggers.yaml"))
+    wanted = sum(text.read_text().count("- name:") for text in server.project.glob("pipelines/*/triggers.yaml"))
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None, server.log[-4000:]
@@ -121,12 +131,56 @@ def start_server(folder: Path, *command: str, project: Path = PROJECT, **environ
     raise AssertionError(f"the server did not come up: {server.log[-4000:]}")
 
 
+def copy_repository(folder: Path) -> Path:
+    """Copy what a server needs of the two pipelines that are called, and train a model for it."""
+    project = folder / "project"
+    for name in ("metadata.yaml", "io_config.yaml", "global_data_products.yaml"):
+        project.mkdir(exist_ok=True)
+        shutil.copy(REPO_PATH / name, project / name)
+    for pipeline in ("ml_training_and_inference", "llm_inference"):
+        shutil.copytree(REPO_PATH / "pipelines" / pipeline, project / "pipelines" / pipeline)
+    for name in ("data_loaders", "transformers", "data_exporters", "sensors", "custom", "conditionals"):
+        shutil.copytree(REPO_PATH / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    passengers = load_passengers(str(REPO_PATH / "data" / "titanic.csv"))
+    train_survival_model(passengers, folder / "state" / "models", repeats=1)
+    return folder
+
+
 def run_api_command() -> tuple[str, ...]:
     return (sys.executable, "-m", "run_api.server")
 
 
 def mage_command() -> tuple[str, ...]:
     return (str(Path(sys.executable).with_name("mage")), "start")
+
+
+@contextlib.contextmanager
+def language_model() -> Iterator[str]:
+    """Serve a model that always says the same, which the blocks replace by their own words."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            message = {"role": "assistant", "content": "{}"}
+            choice = {"index": 0, "finish_reason": "stop", "message": message}
+            body = {"id": "1", "object": "chat.completion", "created": 0, "model": "stand-in", "choices": [choice]}
+            content = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{http.server_port}/v1"
+    finally:
+        http.shutdown()
+        http.server_close()
 
 
 def _is_up(server: RunningServer, triggers: int) -> bool:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import requests
 
 from tests.run_api.servers import RunningServer, run_api_command, start_server
@@ -151,12 +152,14 @@ def test_calls_under_way_end_before_the_server_does(tmp_path: Path):
             call = clients.submit(server.call, "behaviour", "wait", {"seconds": 2, "mark": "last"})
             endless = clients.submit(_ignore_errors, server.call, "behaviour", "wait", {"seconds": 600})
             time.sleep(1)
+            scheduler_and_helpers = psutil.Process(server.process.pid).children(recursive=True)
             begin = time.monotonic()
             server.process.terminate()
             assert call.result().status_code == 200
             server.process.wait(timeout=15)
             assert time.monotonic() - begin < 12
             endless.result()
+        assert psutil.wait_procs(scheduler_and_helpers, timeout=5)[1] == []
         assert len(server.rows("SELECT 1 FROM pipeline_run WHERE variables LIKE '%last%'")) == 1
     finally:
         server.stop()

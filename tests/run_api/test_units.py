@@ -240,5 +240,5 @@ class TestWatchedFile:
         os.utime(path, (old, old))
         watched = WatchedFile(path)
         assert watched.changed()
-        monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read again"))
+        monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read again"))
         assert not watched.changed()

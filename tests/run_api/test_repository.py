@@ -1,0 +1,184 @@
+"""The two documented calls on this repository: answers, schemas, and whatever else a caller may send."""
+
+import time
+from importlib.metadata import version
+from typing import Any
+
+import jsonschema
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+    use_after_free,
+)
+
+from run_api.handlers import VERSION
+from run_api.schema import openapi, variables_schema
+from tests.run_api.servers import RunningServer
+from workflows.callable_blocks import CALLABLE_BLOCKS, PASSENGER_EXAMPLE
+from workflows.passengers import ATTRIBUTE_NAMES
+
+CALL = ("ml_training_and_inference", "online_inference")
+# Starting a server takes longer than hypothesis expects of a fixture.
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(), SCALARS, max_size=3)
+PASSENGERS = st.dictionaries(st.sampled_from(ATTRIBUTE_NAMES) | st.text(max_size=8), VALUES, max_size=12)
+
+
+def check_answer(response: requests.Response, server: RunningServer, statuses: set[int]) -> None:
+    """No 5xx, no trace, no token, nothing of the server's folders."""
+    assert response.status_code in statuses, response.text
+    response.json()
+    for secret in ("Traceback", "site-packages", str(server.folder), server.token(CALL[0]), '.py"'):
+        assert secret not in response.text
+
+
+class TestDocumentedCalls:
+    def test_online_inference(self, repository: RunningServer):
+        output = repository.output(*CALL, PASSENGER_EXAMPLE)
+        assert output[0]["survived"] in (0, 1)
+        assert output[0]["passenger"]["fare"] == 100
+
+    @pytest.mark.skipif(version("mage-ai") != "0.9.79", reason="Mage's own handler works on 0.9.79 alone")
+    @pytest.mark.parametrize("variables", [PASSENGER_EXAMPLE, {}, {"sex": "male", "further": 1}])
+    def test_online_inference_answers_as_mage_does(
+        self, repository: RunningServer, shipped_repository: RunningServer, variables: dict
+    ):
+        # Two models of the same data, of which the names tell the moment.
+        got, expected = (
+            each.output(*CALL, variables)[0] | {"model_version": ""} for each in (repository, shipped_repository)
+        )
+        assert got == expected
+
+    def test_explain_prediction(self, repository: RunningServer):
+        assert repository.output("ml_training_and_inference", "explain_prediction", PASSENGER_EXAMPLE)[0]
+
+    def test_every_wrong_field_of_a_passenger_is_named(self, repository: RunningServer):
+        response = repository.call(*CALL, {"age": "old", "pclass": 7, "sex": "x", "fare": [1], "sibsp": "1"})
+        assert response.status_code == 422
+        details = response.json()["error"]["details"]
+        assert {detail["field"] for detail in details} == {"age", "pclass", "sex", "fare"}
+        assert all(detail["reason"] for detail in details)
+
+    @pytest.mark.parametrize(
+        ("variables", "field"),
+        [({}, "about_me"), ({"about_me": {}}, "about_me.bio"), ({"about_me": {"bio": ""}}, "about_me.bio")],
+    )
+    def test_the_wrong_field_of_a_bio_is_named(self, repository: RunningServer, variables: dict, field: str):
+        response = repository.call("llm_inference", "will_i_survive", variables)
+        assert response.status_code == 422
+        assert [detail["field"] for detail in response.json()["error"]["details"]] == [field]
+
+    def test_without_a_framework_the_pipeline_to_run_is_named(self, repository: RunningServer):
+        response = repository.call("llm_inference", "will_i_survive", {"about_me": {"bio": "I am 21."}})
+        assert response.status_code == 409
+        assert "llm_inference" in response.json()["error"]["message"]
+
+    def test_the_next_model_serves_from_the_next_call_on(self, repository: RunningServer):
+        from workflows.passengers import load_passengers
+        from workflows.settings import REPO_PATH
+        from workflows.survival.workflow import train_survival_model
+
+        before = repository.output(*CALL, PASSENGER_EXAMPLE)[0]["model_version"]
+        fewer = load_passengers(str(REPO_PATH / "data" / "titanic.csv")).iloc[:800]
+        train_survival_model(fewer, repository.folder / "state" / "models", repeats=1)
+        assert repository.output(*CALL, PASSENGER_EXAMPLE)[0]["model_version"] != before
+
+    def test_ready_names_the_model(self, repository: RunningServer):
+        answer = requests.get(f"{repository.url}/api/runs/health/ready", timeout=30)
+        assert (answer.status_code, answer.json()["checks"]["/".join(CALL)]) == (200, "ok")
+
+    def test_not_ready_without_a_model(self, repository: RunningServer):
+        models = repository.folder / "state" / "models"
+        hidden = models.rename(models.with_name("hidden"))
+        try:
+            time.sleep(1.2)
+            answer = requests.get(f"{repository.url}/api/runs/health/ready", timeout=30)
+            assert answer.status_code == 503
+            assert "ml_training_and_inference" in answer.json()["checks"]["/".join(CALL)]
+            response = repository.call(*CALL, PASSENGER_EXAMPLE)
+            assert response.status_code == 409
+            assert "ml_training_and_inference" in response.json()["error"]["message"]
+        finally:
+            hidden.rename(models)
+
+
+class TestSchemas:
+    @pytest.mark.parametrize("block", CALLABLE_BLOCKS, ids=lambda block: block.block)
+    def test_schema_of_a_block(self, repository: RunningServer, block):
+        url = f"{repository.url}/api/runs/schema/{block.pipeline}/{block.block}"
+        assert requests.get(url, timeout=30).json() == variables_schema(block)
+
+    def test_what_the_schema_refuses_is_answered_422(self, repository: RunningServer):
+        validator = jsonschema.Draft202012Validator(variables_schema(CALLABLE_BLOCKS[0]))
+        for wrong in ({"age": 121}, {"pclass": 1.5}, {"sex": "x"}, {"fare": True}, {"cabin": "x" * 501}):
+            assert not validator.is_valid(wrong)
+            assert repository.call(*CALL, wrong).status_code == 422
+
+
+class TestAnyInput:
+    @given(variables=PASSENGERS)
+    @FUZZ
+    def test_any_passenger(self, repository: RunningServer, variables: dict):
+        check_answer(repository.call(*CALL, variables, record=False), repository, {200, 422})
+
+    @given(variables=st.dictionaries(st.sampled_from(["about_me", "bio"]) | st.text(max_size=8), VALUES, max_size=3))
+    @FUZZ
+    def test_any_bio(self, repository: RunningServer, variables: dict):
+        response = repository.call("llm_inference", "will_i_survive", variables, record=False)
+        check_answer(response, repository, {409, 422})
+
+    @given(run=st.dictionaries(st.sampled_from(["pipeline_uuid", "block_uuid", "variables", "record"]), VALUES))
+    @FUZZ
+    def test_any_run(self, repository: RunningServer, run: dict):
+        check_answer(repository.post({"run": run}, repository.token(CALL[0])), repository, {400, 403, 404})
+
+    @given(body=st.binary(max_size=300))
+    @FUZZ
+    def test_any_body(self, repository: RunningServer, body: bytes):
+        check_answer(repository.post(body, repository.token(CALL[0])), repository, {400})
+
+    @given(path=st.text(alphabet=st.characters(codec="utf-8"), max_size=30))
+    @FUZZ
+    def test_any_path(self, repository: RunningServer, path: str):
+        url = f"{repository.url}/api/runs/x{requests.utils.quote(path, safe='')}"
+        response = requests.post(url, data=b"{}", timeout=30)
+        check_answer(response, repository, {400, 401, 404, 405})
+
+
+# `503` is the readiness answer of a server without a model; the one here has one, so any 5xx is a fault.
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    unsupported_method,
+    use_after_free,
+)
+document = schemathesis.openapi.from_dict(openapi(VERSION))
+
+
+@document.parametrize()
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_schemathesis(case: Any, repository: RunningServer):
+    """Whatever the document allows, and what it does not, is answered as the document says."""
+    headers = {"Authorization": f"Bearer {repository.token(CALL[0])}"}
+    if isinstance(case.body, dict) and isinstance(run := case.body.get("run"), dict):
+        # The blocks above train models and refresh data: what they need is not here.
+        case.body = {**case.body, "run": {**run, "run_upstream_blocks": False} if "run_upstream_blocks" in run else run}
+    response = case.call(base_url=repository.url, headers=headers)
+    case.validate_response(response, checks=CHECKS)
+    assert "Traceback" not in response.text
+
+
+def test_the_fuzzing_left_no_trace_of_a_token(repository: RunningServer):
+    for (token,) in repository.rows("SELECT token FROM pipeline_schedule"):
+        assert token not in repository.log
