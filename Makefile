@@ -1,10 +1,11 @@
 # One vocabulary for people, hooks and CI. PORT, STATE_DIR and PYTHON can be given: make demo PORT=7000
 VENV := .venv
 NEXT_VENV := .venv-next
+BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench lock setup setup-next
+.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench bench-api lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +45,11 @@ bench: setup ## Measure: the chain with and without the language model
 graph: setup ## Draw pipeline_graph.png from the pipelines' YAML
 	@$(RUN) -m stack.graph
 
+bench-api: setup setup-bench ## /api/runs beside FastAPI, MLflow and Mage as shipped
+	@$(RUN) -m benchmarks.bench_api $(BENCH_VENV)/bin/python
+
 lock: setup ## Lock the environments again, after a change in requirements/
-	@for name in bootstrap local next; do \
+	@for name in bootstrap local next bench; do \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate --override requirements/overrides.txt -c requirements/constraints.txt \
 	    requirements/$$name.in -o requirements/$$name.lock >/dev/null || exit 1; \
@@ -53,6 +57,9 @@ lock: setup ## Lock the environments again, after a change in requirements/
 
 setup:
 	@stack/setup.sh $(VENV) requirements/local.lock
+
+setup-bench:
+	@stack/setup.sh $(BENCH_VENV) requirements/bench.lock
 
 setup-next:
 	@stack/setup.sh $(NEXT_VENV) requirements/next.lock

@@ -28,7 +28,6 @@ from mage_ai.data_preparation.models.constants import BlockLanguage, BlockStatus
 from mage_ai.data_preparation.models.pipeline import Pipeline
 from mage_ai.settings.server import MEMORY_MANAGER_V2
 from mage_ai.shared.environments import get_env
-from mage_ai.shared.utils import is_spark_env
 
 from run_api.capture import CallLog
 from run_api.errors import ApiError, invalid_variables, not_found
@@ -215,16 +214,19 @@ class _CachedPipeline:
         self._pipeline: Pipeline | None = None
         self._found: dict[str, FoundBlock] = {}
         self._sources: dict[str, WatchedFile] = {}
+        self._is_plain: dict[str, bool] = {}
 
     def find(self, block_uuid: str) -> FoundBlock:
         has_changed = [file.changed() for file in self._watched]
         if self._pipeline is None or any(has_changed):
             self._pipeline = Pipeline.get(self._uuid, repo_path=str(self._repo_path))
-            self._found, self._sources = {}, {}
+            self._found, self._sources, self._is_plain = {}, {}, {}
         block = self._pipeline.blocks_by_uuid.get(block_uuid)
         if block is None:
             raise not_found(f"Pipeline {self._uuid!r} has no block {block_uuid!r}")
-        if not _is_plain(block):
+        if block_uuid not in self._is_plain:
+            self._is_plain[block_uuid] = _is_plain(block)
+        if not self._is_plain[block_uuid]:
             return FoundBlock(block, None)
         source = self._sources.get(block_uuid)
         if source is None:
@@ -246,8 +248,9 @@ def _is_plain(block: Block) -> bool:
         and block.language == BlockLanguage.PYTHON
         and pipeline.type == PipelineType.PYTHON
         and not MEMORY_MANAGER_V2
-        and not is_spark_env()
+        # Without this Mage finds no Spark session to add, wherever Spark is installed.
         and not pipeline.spark_config
+        and not pipeline.repo_config.spark_config
         and not block.callback_block
         and not block.callback_blocks
         and not block.conditional_blocks

@@ -40,6 +40,11 @@ class CallLog:
         """The lines so far, as the content of a log file."""
         return "".join(self._lines)
 
+    def info(self, message: str) -> None:
+        """Log a line of the server's own."""
+        if self._is_kept:
+            self.logger.info(message)
+
     def print(self, text: str) -> None:
         """Take printed text: `print` sends its arguments one by one, and a line has ended at its end."""
         *lines, self._begun = (self._begun + text).split("\n")

@@ -5,6 +5,7 @@ Run as `python -m run_api.server PROJECT --host 127.0.0.1 --port 6789`, in place
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import functools
 import logging
@@ -73,6 +74,8 @@ class Server:
         self.service = RunService(get_settings(), self.repo_path, database.make_engine(), variables_dir)
         self.service.start()
         app.add_handlers(r".*", routes(self.service, prefix))
+        # Ctrl-C ends Mage by an exception.
+        atexit.register(self.close)
         app.listen = functools.partial(app.listen, idle_connection_timeout=IDLE_CONNECTION_SECONDS)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_terminate)
@@ -133,8 +136,6 @@ def main() -> None:
         start_server(host=arguments.host, port=arguments.port, project=str(project), instance_type=instance_type)
     except (KeyboardInterrupt, asyncio.CancelledError):
         logger.info("Stopped")
-    finally:
-        server.close()
 
 
 if __name__ == "__main__":

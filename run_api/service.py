@@ -189,10 +189,10 @@ class RunService:
         try:
             found = self.blocks.find(request.pipeline_uuid, request.block_uuid)
             with capturing(log):
-                log.logger.info(f"Start executing block {request.block_uuid}.")
+                log.info(f"Start executing block {request.block_uuid}.")
                 outputs = found.execute(request, log, partition)
             body = dump({"run": {"output": outputs}})
-            log.logger.info(f"Finish executing block {request.block_uuid}.")
+            log.info(f"Finish executing block {request.block_uuid}.")
         except BaseException as caught:  # a block may even raise SystemExit
             error = _explain(caught, log, request_id)
         completed_at = datetime.now(UTC)

@@ -6,6 +6,7 @@ counts as not set. `.env.example` lists them all.
 """
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -19,7 +20,7 @@ class Settings(BaseSettings):
     """All settings, typed; units are in the names."""
 
     model_config = SettingsConfigDict(
-        env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
     )
 
     state_dir: Path = Field(default=REPO_PATH / ".state", description="The one folder that holds all state.")
@@ -98,10 +99,23 @@ class Settings(BaseSettings):
 
 
 def get_settings() -> Settings:
-    """Read the settings afresh: blocks are short-lived and tests change the environment.
+    """Return the settings as the environment and `.env` are now: read again only where one of them has changed.
 
     Raises:
         pydantic.ValidationError: names the variable that is wrong, without its value.
     """
+    try:
+        stat = ENV_FILE.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    except OSError:
+        stamp = None
+    return _read(stamp, tuple(map(os.environ.get, _VARIABLES)))
+
+
+@lru_cache(maxsize=4)
+def _read(_file: object, _variables: object) -> Settings:
     settings = Settings()
     return settings.model_copy(update={"state_dir": settings.state_dir.expanduser().resolve()})
+
+
+_VARIABLES = tuple(name.upper() for name in Settings.model_fields)

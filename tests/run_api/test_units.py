@@ -212,6 +212,38 @@ class TestSchema:
             assert validator.is_valid(value) or column.kind == "text"
 
 
+class TestBlocks:
+    @pytest.mark.parametrize(
+        ("pipeline", "block", "is_plain"),
+        [
+            ("outputs", "return_frame", True),
+            ("outputs", "return_inputs", True),
+            ("behaviour", "wait", True),
+            ("by_mage", "conditioned", False),
+            ("by_mage", "spread", False),
+            ("by_mage", "spread_child", False),
+        ],
+    )
+    def test_which_blocks_mage_executes(self, pipeline: str, block: str, is_plain: bool):
+        from run_api.blocks import Blocks
+
+        blocks = Blocks(Path(__file__).parent / "project")
+        assert (blocks.find(pipeline, block).plain is not None) is is_plain
+
+    def test_the_documented_blocks_are_executed_without_mage(self):
+        from run_api.blocks import Blocks
+        from workflows.settings import REPO_PATH
+
+        blocks = Blocks(REPO_PATH)
+        assert all(blocks.find(block.pipeline, block.block).plain is not None for block in CALLABLE_BLOCKS)
+
+    def test_an_unchanged_block_is_compiled_once(self):
+        from run_api.blocks import Blocks
+
+        blocks = Blocks(Path(__file__).parent / "project")
+        assert blocks.find("behaviour", "say") is blocks.find("behaviour", "say")
+
+
 class TestWatchedFile:
     def test_changes(self, tmp_path: Path):
         from run_api.blocks import WatchedFile

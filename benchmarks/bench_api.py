@@ -1,0 +1,260 @@
+"""`/api/runs` beside FastAPI, MLflow's model server and Mage as shipped: the same model, the same request.
+
+Run as `python -m benchmarks.bench_api PYTHON`, where PYTHON is that of the environment in requirements/bench.lock.
+While one server is measured the others are halted. Every figure is the median of the rounds, and what is
+compared is measured in the same round; the spread is the smallest and the largest ratio of a round.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from tests.run_api.servers import RunningServer, copy_repository, mage_command, run_api_command, start_server
+from workflows.callable_blocks import PASSENGER_EXAMPLE
+from workflows.services.lifecycle import free_port, stop_process
+from workflows.settings import REPO_PATH
+
+CALL = {"pipeline_uuid": "ml_training_and_inference", "block_uuid": "online_inference", "variables": PASSENGER_EXAMPLE}
+FASTAPI, MLFLOW, SHIPPED = "FastAPI + uvicorn", "MLflow", "Mage as shipped"
+RECORD_OFF, RECORD_ON = "run_api, record off", "run_api, record on"
+TARGETS = {RECORD_OFF: 1.5, RECORD_ON: 2.0}
+CLIENTS = (1, 16)
+
+
+# Seconds of every answer by name and number of clients, a list a round.
+Results = dict[tuple[str, int], list[list[float]]]
+
+
+class Target:
+    """A server and the bytes that are sent to it."""
+
+    def __init__(self, name: str, server: "tuple[subprocess.Popen, str]", path: str, body: Any, token: str = ""):
+        self.name = name
+        process, url = server
+        self.process = process
+        self.host, port = url.removeprefix("http://").split(":")
+        self.port = int(port)
+        content = json.dumps(body).encode()
+        lines = [f"POST {path} HTTP/1.1", "Host: bench", "Content-Type: application/json"]
+        lines += [f"Content-Length: {len(content)}", *([f"Authorization: Bearer {token}"] if token else []), "", ""]
+        self.request = "\r\n".join(lines).encode() + content
+
+    def measure(self, clients: int, seconds: float) -> list[float]:
+        """Return the seconds of every answer."""
+        command = [sys.executable, "-m", "benchmarks.load", self.host, str(self.port), str(clients), str(seconds)]
+        done = subprocess.run(command, input=self.request, capture_output=True, cwd=REPO_PATH, check=False)
+        if done.returncode:
+            raise SystemExit(f"{self.name}: {done.stderr.decode()[-1000:]}")
+        answers: list[float] = json.loads(done.stdout)
+        return answers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("python", type=Path, help="of the peers' environment")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
+    arguments = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory(prefix="bench-api-") as folder, contextlib.ExitStack() as stack:
+        console.print(f"Mage {version('mage-ai')}, {os.cpu_count()} cores, {arguments.rounds} rounds; starting ...")
+        targets = _targets(Path(folder), arguments.python.absolute(), stack)
+        results: Results = {}
+        for target in targets:
+            with _alone(target, targets):
+                target.measure(1, 2)
+        for _ in range(arguments.rounds):
+            for clients in CLIENTS:
+                for target in targets:
+                    with _alone(target, targets):
+                        answers = target.measure(clients, arguments.seconds)
+                        results.setdefault((target.name, clients), []).append(answers)
+                        # What it left to do in the background is not to be charged to the next one.
+                        time.sleep(3 if target.name == RECORD_ON else 0.2)
+        for clients in CLIENTS:
+            console.print(_table(results, clients, arguments.seconds))
+        _say_targets(console, results)
+        with _alone(targets[1], targets):
+            _say_statuses(console, targets[1])
+
+
+def _targets(folder: Path, python: Path, stack: contextlib.ExitStack) -> list[Target]:
+    """Start every server on one model."""
+    source = copy_repository(_made(folder / "source"))
+    models = {"STATE_DIR": str(source / "state"), "SCHEDULER_TRIGGER_INTERVAL": "10"}
+    run_api = _mage(stack, source, folder / "run_api", run_api_command(), models)
+    token = run_api.token(CALL["pipeline_uuid"])
+    own = (run_api.process, run_api.url)
+    fastapi = _peer(
+        stack, [python, "-m", "uvicorn", "benchmarks.peer_fastapi:app"], folder / "fastapi.log", "/docs", models
+    )
+    subprocess.run(
+        [python, "-m", "benchmarks.peer_mlflow", folder / "model"],
+        cwd=REPO_PATH, env={**os.environ, **models}, check=True, capture_output=True,
+    )  # fmt: skip
+    serve = [
+        python,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--env-manager",
+        "local",
+        "-m",
+        folder / "model",
+        "--workers",
+        "1",
+    ]
+    mlflow = _peer(stack, serve, folder / "mlflow.log", "/health", models)
+    targets = [
+        Target(FASTAPI, fastapi, "/predict", PASSENGER_EXAMPLE),
+        Target(RECORD_OFF, own, "/api/runs", {"run": {**CALL, "record": False}}, token),
+        Target(RECORD_ON, own, "/api/runs", {"run": {**CALL, "record": True}}, token),
+        Target(MLFLOW, mlflow, "/invocations", {"inputs": [PASSENGER_EXAMPLE]}),
+    ]
+    if version("mage-ai") == "0.9.79":
+        shipped = _mage(stack, source, folder / "shipped", mage_command(), models)
+        token = shipped.token(CALL["pipeline_uuid"])
+        targets.append(Target(SHIPPED, (shipped.process, shipped.url), "/api/runs", {"run": CALL}, token))
+    return targets
+
+
+def _mage(
+    stack: contextlib.ExitStack, source: Path, folder: Path, command: tuple[str, ...], environment: dict[str, str]
+) -> RunningServer:
+    (_made(folder) / "project").symlink_to(source / "project")
+    server = start_server(folder, *command, **environment)
+    stack.callback(server.stop)
+    return server
+
+
+def _peer(
+    stack: contextlib.ExitStack, command: list[Any], log: Path, health: str, environment: dict[str, str]
+) -> tuple[subprocess.Popen, str]:
+    port = free_port()
+    # MLflow looks for uvicorn on the path.
+    path = f"{Path(command[0]).parent}:{os.environ['PATH']}"
+    env = {**os.environ, **environment, "PYTHONPATH": str(REPO_PATH), "PATH": path}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*map(str, command), "--host", "127.0.0.1", "--port", str(port)],
+            cwd=REPO_PATH, env=env, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    stack.callback(lambda: process.poll() is None and stop_process(psutil.Process(process.pid)))
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(url + health, timeout=2).ok:
+                return process, url
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    raise SystemExit(f"A peer did not start: {log.read_text()[-2000:]}")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@contextlib.contextmanager
+def _alone(target: Target, targets: list[Target]) -> Iterator[None]:
+    """Halt the other servers, with their schedulers and workers."""
+    others = {other.process.pid for other in targets} - {target.process.pid}
+    for pid in others:
+        os.killpg(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in others:
+            os.killpg(pid, signal.SIGCONT)
+
+
+def _quantile(answers: list[float], share: float) -> float:
+    return sorted(answers)[min(len(answers) - 1, int(len(answers) * share))]
+
+
+def _p50_ratios(results: Results, name: str, clients: int) -> list[float]:
+    pairs = zip(results[name, clients], results[FASTAPI, clients], strict=True)
+    return [_quantile(own, 0.5) / _quantile(peer, 0.5) for own, peer in pairs]
+
+
+def _rate_ratios(results: Results, name: str, clients: int) -> list[float]:
+    pairs = zip(results[name, clients], results[FASTAPI, clients], strict=True)
+    return [len(own) / len(peer) for own, peer in pairs]
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def _table(results: Results, clients: int, seconds: float) -> Table:
+    columns = ("server", "p50 ms", "p95 ms", "p99 ms", "calls/s", "p50 ÷ FastAPI's", "calls/s ÷ FastAPI's")
+    table = Table(*columns, title=f"{clients} keep-alive client{'s' if clients > 1 else ''}", box=None)
+    for name, each in results:
+        if each == clients:
+            rounds = results[name, clients]
+            quantiles = [
+                f"{1000 * statistics.median(_quantile(answers, share) for answers in rounds):.2f}"
+                for share in (0.5, 0.95, 0.99)
+            ]
+            rate = f"{statistics.median(len(answers) for answers in rounds) / seconds:.0f}"
+            ratios = (_p50_ratios(results, name, clients), _rate_ratios(results, name, clients))
+            table.add_row(name, *quantiles, rate, *map(_spread, ratios))
+    return table
+
+
+def _say_targets(console: Console, results: Results) -> None:
+    for name, limit in TARGETS.items():
+        p50 = statistics.median(_p50_ratios(results, name, 1))
+        rate = statistics.median(_rate_ratios(results, name, 16))
+        console.print(f"{name}: p50 {p50:.2f} × FastAPI's, at most {limit}: {_verdict(p50 <= limit)}")
+        console.print(
+            f"{name}: calls per second at 16 clients {rate:.2f} × FastAPI's, at least 0.5: {_verdict(rate >= 0.5)}"
+        )
+
+
+def _say_statuses(console: Console, target: Target) -> None:
+    """Ask `/api/statuses` while 16 slow calls are under way."""
+    seconds: list[float] = []
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.load", target.host, str(target.port), "16", "3"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=REPO_PATH,
+    )  # fmt: skip
+    assert slow.stdin is not None
+    slow.stdin.write(target.request)
+    slow.stdin.close()
+    with requests.Session() as session:
+        while slow.poll() is None:
+            begin = time.monotonic()
+            session.get(f"http://{target.host}:{target.port}/api/statuses", timeout=30)
+            seconds.append(time.monotonic() - begin)
+            time.sleep(0.1)
+    console.print(
+        f"/api/statuses while 16 clients call without a pause: median {1000 * statistics.median(seconds):.0f} ms, "
+        f"largest {1000 * max(seconds):.0f} ms"
+    )
+
+
+def _verdict(is_reached: bool) -> str:
+    return "reached" if is_reached else "MISSED"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""The smallest FastAPI app around the model: run by uvicorn, `uvicorn benchmarks.peer_fastapi:app`."""
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from workflows.settings import get_settings
+from workflows.survival.inference import predict_passenger
+
+app = FastAPI()
+MODELS = get_settings().models_dir
+
+
+class Passenger(BaseModel):
+    """The ten attributes, as text."""
+
+    pclass: str | None = None
+    name: str | None = Field(default=None, alias="_name")
+    sex: str | None = None
+    age: str | None = None
+    sibsp: str | None = None
+    parch: str | None = None
+    ticket: str | None = None
+    fare: str | None = None
+    cabin: str | None = None
+    embarked: str | None = None
+
+
+@app.post("/predict")
+def predict(passenger: Passenger) -> dict:
+    return predict_passenger(passenger.model_dump(by_alias=True), MODELS)
