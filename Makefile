@@ -57,6 +57,8 @@ lock: setup ## Lock the environments again, after a change in requirements/
 
 setup:
 	@stack/setup.sh $(VENV) requirements/local.lock
+	@[ $(VENV)/.warm -nt $(VENV)/.installed ] || \
+	  { echo "Preparing Java for Spark, once; this takes up to a minute ..." && $(RUN) -m workflows.spark.warm_up && touch $(VENV)/.warm; }
 
 setup-bench:
 	@stack/setup.sh $(BENCH_VENV) requirements/bench.lock

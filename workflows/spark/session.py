@@ -111,7 +111,7 @@ def _start_classic(settings: Settings, start_cache_output: Path | None) -> Spark
 
     java = find_java(settings)
     conf = SparkConf(loadDefaults=False)
-    conf.setAll(list(launch_settings(settings, java_options(settings, java, start_cache_output)).items()))
+    conf.setAll(list(launch_settings(settings, java_options(java, start_cache_output)).items()))
     environment = launch_environment(settings, java.home, Path(pyspark.__file__).parent)
     log_path = _log_path(settings)
     log_path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Make the archive from which Spark's JVM starts: `python -m workflows.spark.warm_up`, once, at set-up.
 
 It runs both Spark blocks on a few rows, so that the archive holds the classes that they need. Takes about
-40 s and 200 MB in the state folder; does nothing where the archive exists, or where Spark does not run locally.
+40 s and 200 MB in the Python environment; does nothing where the archive exists, or where Spark does not run locally.
 """
 
 import logging
@@ -29,7 +29,7 @@ def warm_up(settings: Settings) -> Path | None:
     """
     if settings.spark_remote is not None or not is_tuned_here(settings):
         return None
-    path = start_cache_path(settings, find_java(settings))
+    path = start_cache_path(find_java(settings))
     if path is None or path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

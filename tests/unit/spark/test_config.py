@@ -134,14 +134,14 @@ def test_local_needs_no_server():
     check_reachable(settings_with(master="local[2]"))
 
 
-def test_the_start_cache_is_used_where_it_exists_and_java_knows_it(tmp_path):
-    settings = settings_with(state_dir=tmp_path)
+def test_the_start_cache_is_used_where_it_exists_and_java_knows_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
     java = Java(tmp_path, 25)
-    path = start_cache_path(settings, java)
+    path = start_cache_path(java)
     assert path is not None
-    assert java_options(settings, java) == []
+    assert java_options(java) == []
     path.parent.mkdir()
     path.touch()
-    assert java_options(settings, java) == [f"-XX:AOTCache={path}"]
-    assert java_options(settings, Java(tmp_path, 21)) == []
-    assert java_options(settings, Java(tmp_path, None)) == []
+    assert java_options(java) == [f"-XX:AOTCache={path}"]
+    assert java_options(Java(tmp_path, 21)) == []
+    assert java_options(Java(tmp_path, None)) == []
