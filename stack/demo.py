@@ -3,15 +3,14 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.table import Table
 
 from stack.console import Console
 from stack.mage_client import MageClient, MageError, PipelineRun, children
 from stack.stack import INFERENCE, Stack
+from workflows.callable_blocks import CALLABLE_BLOCKS, CallableBlock
 
 CHAIN = (
     "sql_python_workflow",
@@ -32,43 +31,8 @@ TIMEOUT_SECONDS = 900
 POLL_SECONDS = 1
 
 
-@dataclass(frozen=True)
-class Call:
-    """A documented call of one block."""
-
-    pipeline: str
-    block: str
-    variables: dict[str, Any]
-
-
-CALLS = (
-    Call(
-        "ml_training_and_inference",
-        "online_inference",
-        {
-            "pclass": "3",
-            "_name": "Kim",
-            "sex": "female",
-            "age": "21",
-            "sibsp": "0",
-            "parch": "0",
-            "ticket": "315037",
-            "fare": "100",
-            "cabin": "D21",
-            "embarked": "S",
-        },
-    ),
-    Call(
-        "llm_inference",
-        "will_i_survive",
-        {
-            "about_me": {
-                "bio": "I am a 21-year-old male from Japan and I have OP cheat-magic. "
-                "I am a student and I love to travel."
-            }
-        },
-    ),
-)
+# The documented calls, with the variables that the schemas give as examples.
+CALLS = tuple(block for block in CALLABLE_BLOCKS if block.block in ("online_inference", "will_i_survive"))
 
 
 def run_demo(stack: Stack, console: Console) -> bool:
@@ -183,14 +147,12 @@ def _table(runs: Sequence[PipelineRun]) -> Table:
     return table
 
 
-def _call(stack: Stack, call: Call, console: Console) -> bool:
+def _call(stack: Stack, call: CallableBlock, console: Console) -> bool:
     """Make a call and print its answer; say whether it was one."""
     console.heading(f"POST /api/runs {call.pipeline}/{call.block}")
     begin = time.monotonic()
     try:
-        output = stack.client.run_block(
-            call.pipeline, call.block, stack.token(call.pipeline, INFERENCE), call.variables
-        )
+        output = stack.client.run_block(call.pipeline, call.block, stack.token(call.pipeline, INFERENCE), call.example)
     except MageError as error:
         console.say(f"  failed: {error}")
         return False
@@ -199,9 +161,9 @@ def _call(stack: Stack, call: Call, console: Console) -> bool:
     return bool(output)
 
 
-def curl_command(stack: Stack, call: Call) -> str:
+def curl_command(stack: Stack, call: CallableBlock) -> str:
     """Return a call as a person with curl makes it, token included."""
-    body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.variables}}
+    body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.example}}
     return (
         f"curl -X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"
         f"  -H 'Authorization: Bearer {stack.token(call.pipeline, INFERENCE)}' \\\n"

@@ -107,6 +107,11 @@ CALLABLE_BLOCKS: tuple[CallableBlock, ...] = (
         "will_i_survive",
         "Answer whether the author of a bio would have survived",
         _about_me_schema(),
-        {"about_me": {"bio": "I am a 21-year-old male from Japan. I am a student and I love to travel."}},
+        {
+            "about_me": {
+                "bio": "I am a 21-year-old male from Japan and I have OP cheat-magic. "
+                "I am a student and I love to travel."
+            }
+        },
     ),
 )

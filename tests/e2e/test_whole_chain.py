@@ -98,7 +98,7 @@ def test_the_documented_calls_work_with_curl(stack, demo_worked):
 def test_an_explanation_can_be_had_alone(stack, demo_worked):
     call = CALLS[0]
     output = stack.client.run_block(
-        call.pipeline, "explain_prediction", stack.token(call.pipeline, "inference"), call.variables
+        call.pipeline, "explain_prediction", stack.token(call.pipeline, "inference"), call.example
     )
     assert '"explanation"' in json.dumps(output)
 

@@ -142,6 +142,20 @@ class TestInMage:
         answer = requests.get(f"{server.url}/api/block_runs/{block_run}/outputs", timeout=30).json()
         assert len(answer["outputs"]) >= 3
 
+    def test_outputs_look_the_same_whoever_has_written_them(self, server: RunningServer):
+        """Mage itself keeps those of `conditioned`, this package those of `say`."""
+        shown = []
+        for pipeline, block in (("by_mage", "conditioned"), ("behaviour", "say")):
+            mark = uuid4().hex
+            output = server.output(pipeline, block, {"word": mark})[0]
+            run = recorded(server, mark)["id"]
+            block_run = server.rows("SELECT id FROM block_run WHERE pipeline_run_id = ?", run)[0][0]
+            answer = requests.get(f"{server.url}/api/block_runs/{block_run}/outputs", timeout=30).json()["outputs"]
+            table = answer[0]["outputs"][0] if "outputs" in answer[0] else answer[0]
+            assert table["sample_data"] == {"columns": list(output), "rows": [list(output.values())]}
+            shown.append({**table, "sample_data": None, "shape": None})
+        assert shown[0] == shown[1]
+
     def test_no_outputs_are_kept_where_that_is_not_wanted(self, server: RunningServer):
         mark = uuid4().hex
         server.output("outputs", "return_text", {"mark": mark}, store_variables=False)

@@ -49,4 +49,4 @@ def test_the_calls_are_the_documented_ones():
         ("ml_training_and_inference", "online_inference"),
         ("llm_inference", "will_i_survive"),
     ]
-    assert all(isinstance(value, str) for value in CALLS[0].variables.values())
+    assert all(isinstance(value, str) for value in CALLS[0].example.values())

@@ -5,22 +5,12 @@ import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline
 
+from workflows.callable_blocks import PASSENGER_EXAMPLE
 from workflows.passengers import ATTRIBUTE_NAMES, load_passengers
 from workflows.survival import registry
 from workflows.survival.training import Parameters, fit
 
-KIM = {
-    "pclass": "3",
-    "_name": "Kim",
-    "sex": "female",
-    "age": "21",
-    "sibsp": "0",
-    "parch": "0",
-    "ticket": "315037",
-    "fare": "100",
-    "cabin": "D21",
-    "embarked": "S",
-}
+KIM = PASSENGER_EXAMPLE
 
 
 @pytest.fixture(scope="session")
