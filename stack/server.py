@@ -74,7 +74,7 @@ class MageServer:
     def start(self) -> None:
         """Start the server and its scheduler and record the process; `wait_until_up` follows."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "stack.mage", "start", str(REPO_PATH)]
+        command = [sys.executable, "-m", "stack.mage", str(REPO_PATH)]
         command += ["--host", self.settings.listen_address, "--port", str(self.settings.port)]
         with self.log_path.open("ab") as log:
             # A session of its own: Ctrl-C reaches the stack alone, which stops Mage in order.
