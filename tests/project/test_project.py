@@ -98,6 +98,16 @@ class TestPipeline:
         assert not FOUND[pipeline].metadata.get("spark_config")
 
 
+def test_what_asks_the_language_model_is_retried_by_itself():
+    """Mage retries a block run alone: one child of the fan-out, not its siblings."""
+    asking = {"generate_fun_fact", "explain_prediction", "build_decision_framework", "will_i_survive"}
+    blocks = [block for pipeline in FOUND.values() for block in pipeline.blocks]
+    found = {block["uuid"]: block for block in blocks if block["uuid"] in asking}
+    assert set(found) == asking
+    for block in found.values():
+        assert block["retry_config"]["retries"] >= 1
+
+
 def test_schedules_are_the_documented_ones():
     found = {(pipeline, trigger["schedule_interval"]) for pipeline in PIPELINES for trigger in FOUND[pipeline].triggers}
     assert {("ingestion", "*/15 * * * *"), ("sql_python_workflow", "@hourly")} == {
