@@ -4,8 +4,11 @@ A call is written when it has ended, as a run that is completed or failed: a run
 under way would have its blocks executed.
 """
 
+import contextlib
 import json
 import logging
+import math
+import os
 import re
 import shutil
 import threading
@@ -17,8 +20,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import simplejson
 from mage_ai.data_preparation.models.block import Block
 from mage_ai.data_preparation.models.constants import LOGS_SUBDIR
+from mage_ai.data_preparation.models.variables.constants import JSON_FILE
+from mage_ai.data_preparation.storage.local_storage import LocalStorage
 from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
 from mage_ai.settings.server import LOGS_DIR_PATH
 from mage_ai.shared.utils import clean_name
@@ -31,7 +37,7 @@ logger = logging.getLogger(__name__)
 MAX_BACKLOG = 1000
 # Small, so that Mage's own writers need not wait: SQLite has one lock for the whole database.
 BATCH = 25
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.2
 PRUNE_BATCH = 200
 PRUNE_SECONDS = 3600.0
 VARIABLES_SUBDIR = ".variables"
@@ -92,6 +98,8 @@ class Recorder:
         self._condition = threading.Condition()
         self._has_work = threading.Event()
         self._is_closing = False
+        # The triggers' folders that are known to exist.
+        self._made: set[str] = set()
         self._thread = threading.Thread(target=self._serve, name="run-api-records", daemon=True)
 
     def start(self) -> None:
@@ -124,9 +132,12 @@ class Recorder:
                 time.sleep(GATHER_SECONDS)
             is_last = self._is_closing
             self._has_work.clear()
-            while batch := self._next_batch():
-                self.write(batch)
-            if is_last:
+            # What comes meanwhile waits for the next turn: many in one transaction cost less than one in each.
+            for _ in range(math.ceil(len(self._backlog) / BATCH)):
+                self.write(self._next_batch())
+            if self._backlog:
+                self._has_work.set()
+            elif is_last:
                 return
             if time.monotonic() >= next_prune:
                 next_prune = time.monotonic() + PRUNE_SECONDS
@@ -172,19 +183,43 @@ class Recorder:
             session.commit()
 
     def _write_log(self, record: Record) -> None:
-        folder = self._logs_dir / "pipelines" / clean_name(record.block.pipeline_uuid) / LOGS_SUBDIR / record.partition
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{clean_name(record.block.uuid)}.log"
-        path.write_text(record.log, encoding="utf-8", errors="replace")
+        pipeline = self._logs_dir / "pipelines" / record.block.pipeline_uuid / LOGS_SUBDIR
+        content = record.log.encode("utf-8", "replace")
+        self._write_file(pipeline, [*record.partition.split("/"), f"{clean_name(record.block.uuid)}.log"], content)
 
     def _store_outputs(self, record: Record) -> None:
         """Keep the outputs as `Block.execute_sync` does."""
         outputs = {f"output_{number}": output for number, output in enumerate(record.outputs)}
         if not outputs:
             return
+        if all(map(_is_json_object, record.outputs)) and type(record.block.variable_manager.storage) is LocalStorage:
+            # What Mage reads of them, without what it also writes: a sample, the type that none is, the size.
+            pipeline = self._variables_dir / "pipelines" / record.block.pipeline_uuid / VARIABLES_SUBDIR
+            for name, output in outputs.items():
+                path = [*record.partition.split("/"), clean_name(record.block.uuid), name, JSON_FILE]
+                self._write_file(pipeline, path, simplejson.dumps(output, ignore_nan=True).encode("utf-8"))
+            return
         record.block.store_variables(outputs, execution_partition=record.partition, override_outputs=False)
         record.block.aggregate_summary_info()
         record.block.analyze_outputs(outputs, execution_partition=record.partition, shape_only=True)
+
+    def _write_file(self, pipeline: Path, parts: Sequence[str], content: bytes) -> None:
+        """Write a file below `pipeline`, with as few calls of the system as it takes: there are many of them."""
+        first, *folders, name = parts
+        folder = f"{pipeline}/{first}"
+        if folder not in self._made:
+            os.makedirs(folder, exist_ok=True)
+            self._made.add(folder)
+        try:
+            for part in folders:
+                folder = f"{folder}/{part}"
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder)
+            _write(f"{folder}/{name}", content)
+        except FileNotFoundError:
+            # Somebody has removed the trigger's folder.
+            os.makedirs(pipeline.joinpath(*parts[:-1]), exist_ok=True)
+            _write(str(pipeline.joinpath(*parts)), content)
 
     def prune(self, now: datetime) -> int:
         """Remove recorded calls that are older than the retention, and return how many runs that were."""
@@ -221,6 +256,29 @@ class Recorder:
                 session.execute(delete(PipelineRun).where(PipelineRun.id.in_(ids)))
                 session.commit()
             return len(ids)
+
+
+def _is_json_object(value: Any) -> bool:
+    """Whether Mage keeps an output as one JSON file and nothing else: plain types alone, of exactly these."""
+    return type(value) is dict and _is_json(value)
+
+
+def _is_json(value: Any) -> bool:
+    if type(value) is dict:
+        return all(type(key) is str and _is_json(each) for key, each in value.items())
+    if type(value) is list:
+        return all(map(_is_json, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def _write(path: str, content: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(handle, view) :]
+    finally:
+        os.close(handle)
 
 
 def _pipeline_run(record: Record) -> PipelineRun:

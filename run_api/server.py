@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 8.0
 # Connections that send no request, or its headers drop by drop.
 IDLE_CONNECTION_SECONDS = 75.0
+
+SWITCH_SECONDS = 0.0005
 
 
 class Server:
@@ -68,6 +71,8 @@ class Server:
         from run_api.handlers import routes
         from run_api.service import RunService
 
+        # By default a thread that computes makes the event loop wait 5 ms for its turn, three times a call.
+        sys.setswitchinterval(SWITCH_SECONDS)
         capture.install()
         redaction.install()
         variables_dir = Path(get_variables_dir(repo_path=str(self.repo_path)))
