@@ -151,7 +151,7 @@ class TestInMage:
             run = recorded(server, mark)["id"]
             block_run = server.rows("SELECT id FROM block_run WHERE pipeline_run_id = ?", run)[0][0]
             answer = requests.get(f"{server.url}/api/block_runs/{block_run}/outputs", timeout=30).json()["outputs"]
-            table = answer[0]["outputs"][0] if "outputs" in answer[0] else answer[0]
+            table = answer[0]
             assert table["sample_data"] == {"columns": list(output), "rows": [list(output.values())]}
             shown.append({**table, "sample_data": None, "shape": None})
         assert shown[0] == shown[1]
