@@ -32,6 +32,8 @@ from sqlalchemy import String, cast, delete, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
+from workflows.runs import CALL_MARKER
+
 logger = logging.getLogger(__name__)
 
 MAX_BACKLOG = 1000
@@ -41,8 +43,6 @@ GATHER_SECONDS = 0.2
 PRUNE_BATCH = 200
 PRUNE_SECONDS = 3600.0
 VARIABLES_SUBDIR = ".variables"
-# In `PipelineRun.metrics`: what tells the record of a call from a run of the pipeline.
-MARKER = "run_api"
 _PARTITION = re.compile(r"(\d{8}T\d{6})_[0-9a-f]{32}")
 
 
@@ -247,7 +247,7 @@ class Recorder:
         with Session(self._engine) as session:
             old = (
                 select(PipelineRun.id)
-                .where(PipelineRun.completed_at < before, cast(PipelineRun.metrics, String).like(f'%"{MARKER}"%'))
+                .where(PipelineRun.completed_at < before, cast(PipelineRun.metrics, String).like(f'%"{CALL_MARKER}"%'))
                 .limit(PRUNE_BATCH)
             )
             ids = list(session.scalars(old))
@@ -298,7 +298,7 @@ def _pipeline_run(record: Record) -> PipelineRun:
         status=run_status.COMPLETED if record.is_completed else run_status.FAILED,
         # Mage takes the folder of logs and outputs from this name, so a caller's own must not stand.
         variables={**variables, "execution_partition": record.partition},
-        metrics={MARKER: record.request_id},
+        metrics={CALL_MARKER: record.request_id},
         block_runs=[
             BlockRun(
                 **times,

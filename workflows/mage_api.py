@@ -20,14 +20,17 @@ from mage_ai.orchestration.triggers.constants import TRIGGER_NAME_FOR_GLOBAL_DAT
 from mage_ai.orchestration.triggers.global_data_product import fetch_or_create_pipeline_schedule
 from mage_ai.orchestration.triggers.utils import check_pipeline_run_status, create_and_start_pipeline_run
 from mage_ai.settings.repo import get_repo_path
+from sqlalchemy import String, cast, func
 
 from workflows.errors import WorkflowError
-from workflows.runs import Run
+from workflows.runs import CALL_MARKER, Run
 from workflows.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1
+# The records of single blocks called over /api/runs are no runs of the pipeline, and there may be many.
+_IS_NO_CALL = func.coalesce(cast(PipelineRun.metrics, String), "").not_like(f'%"{CALL_MARKER}"%')
 IN_FLIGHT = (PipelineRun.PipelineRunStatus.INITIAL, PipelineRun.PipelineRunStatus.RUNNING)
 
 
@@ -65,7 +68,7 @@ def recent_runs(pipeline_uuid: str, final_block_uuid: str, limit: int = 50) -> l
     """
     _ensure_session()
     rows = (
-        PipelineRun.query.filter(PipelineRun.pipeline_uuid == pipeline_uuid)
+        PipelineRun.query.filter(PipelineRun.pipeline_uuid == pipeline_uuid, _IS_NO_CALL)
         .order_by(PipelineRun.id.desc())
         .limit(limit)
         .all()
@@ -107,7 +110,7 @@ def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variable
     _ensure_session()
     with _lock(f"trigger-{pipeline_uuid}"):
         earlier = PipelineRun.query.filter(
-            PipelineRun.pipeline_uuid == pipeline_uuid, PipelineRun.id > source.pipeline_run_id
+            PipelineRun.pipeline_uuid == pipeline_uuid, PipelineRun.id > source.pipeline_run_id, _IS_NO_CALL
         ).all()
         for run in earlier:
             if (run.variables or {}).get("triggered_by_run_id") == source.pipeline_run_id:

@@ -10,6 +10,9 @@ from workflows.errors import WorkflowError
 
 logger = logging.getLogger(__name__)
 
+# In `PipelineRun.metrics`: tells the record of a call over /api/runs from a run of the pipeline.
+CALL_MARKER = "run_api"
+
 
 @dataclass(frozen=True)
 class Run:
