@@ -28,7 +28,7 @@ from mage_ai.data_preparation.storage.local_storage import LocalStorage
 from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
 from mage_ai.settings.server import LOGS_DIR_PATH
 from mage_ai.shared.utils import clean_name
-from sqlalchemy import String, cast, delete, select
+from sqlalchemy import String, cast, delete, insert, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
@@ -177,10 +177,13 @@ class Recorder:
             logger.exception("Call %s could not be recorded", record.request_id)
 
     def _insert(self, records: Sequence[Record]) -> None:
-        runs = [_pipeline_run(record) for record in records]
-        with Session(self._engine) as session:
-            session.add_all(runs)
-            session.commit()
+        # Statements, not objects: this thread shares the processor with the callers that wait for answers.
+        with self._engine.begin() as connection:
+            blocks = []
+            for record in records:
+                added = connection.execute(_INSERT_RUN, _run_row(record))
+                blocks.append({**_block_row(record), "pipeline_run_id": added.inserted_primary_key[0]})
+            connection.execute(_INSERT_BLOCK, blocks)
 
     def _write_log(self, record: Record) -> None:
         pipeline = self._logs_dir / "pipelines" / record.block.pipeline_uuid / LOGS_SUBDIR
@@ -281,29 +284,38 @@ def _write(path: str, content: bytes) -> None:
         os.close(handle)
 
 
-def _pipeline_run(record: Record) -> PipelineRun:
-    run_status, block_status = PipelineRun.PipelineRunStatus, BlockRun.BlockRunStatus
-    # PostgreSQL cannot keep the character 0 in JSON.
-    variables = json.loads(record.variables.replace("\\u0000", "\\ufffd"))
-    times = {
+_INSERT_RUN = insert(PipelineRun.__table__)
+_INSERT_BLOCK = insert(BlockRun.__table__)
+
+
+def _times(record: Record) -> dict[str, datetime]:
+    return {
         "created_at": record.started_at,
         "started_at": record.started_at,
         "completed_at": record.completed_at,
     }
-    return PipelineRun(
-        **times,
-        pipeline_schedule_id=record.trigger_id,
-        pipeline_uuid=record.block.pipeline_uuid,
-        execution_date=record.started_at,
-        status=run_status.COMPLETED if record.is_completed else run_status.FAILED,
+
+
+def _run_row(record: Record) -> dict[str, Any]:
+    # PostgreSQL cannot keep the character 0 in JSON.
+    variables = json.loads(record.variables.replace("\\u0000", "\\ufffd"))
+    status = PipelineRun.PipelineRunStatus
+    return {
+        **_times(record),
+        "pipeline_schedule_id": record.trigger_id,
+        "pipeline_uuid": record.block.pipeline_uuid,
+        "execution_date": record.started_at,
+        "status": status.COMPLETED if record.is_completed else status.FAILED,
         # Mage takes the folder of logs and outputs from this name, so a caller's own must not stand.
-        variables={**variables, "execution_partition": record.partition},
-        metrics={CALL_MARKER: record.request_id},
-        block_runs=[
-            BlockRun(
-                **times,
-                block_uuid=record.block.uuid,
-                status=block_status.COMPLETED if record.is_completed else block_status.FAILED,
-            )
-        ],
-    )
+        "variables": {**variables, "execution_partition": record.partition},
+        "metrics": {CALL_MARKER: record.request_id},
+    }
+
+
+def _block_row(record: Record) -> dict[str, Any]:
+    status = BlockRun.BlockRunStatus
+    return {
+        **_times(record),
+        "block_uuid": record.block.uuid,
+        "status": status.COMPLETED if record.is_completed else status.FAILED,
+    }
