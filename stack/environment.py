@@ -1,12 +1,11 @@
 """The environment that Mage's server is started with, made from the settings."""
 
 import os
-from pathlib import Path
 
 from dotenv import dotenv_values
 
 from stack.secrets import Secrets
-from workflows.settings import ENV_FILE, REPO_PATH, Settings
+from workflows.settings import ENV_FILE, Settings
 
 
 def database_url(settings: Settings) -> str:
@@ -47,8 +46,3 @@ def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "JWT_SECRET": secrets.jwt_secret,
     }
     return {**defaults, **from_file, **from_process, **own}
-
-
-def repository() -> Path:
-    """The Mage project that is served."""
-    return REPO_PATH

@@ -73,13 +73,6 @@ class MageClient:
         self._session = requests.Session()
         self._session.headers["X-API-KEY"] = CLIENT_ID
 
-    def is_up(self) -> bool:
-        """Whether the server answers its health check."""
-        try:
-            return requests.get(f"{self.url}/api/statuses", timeout=self._timeout).ok
-        except requests.RequestException:
-            return False
-
     def sign_in(self) -> None:
         """Sign in as the user given at construction.
 

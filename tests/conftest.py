@@ -5,9 +5,6 @@ Mage reads these variables when it is imported, so they are set before any test 
 
 import os
 import tempfile
-from pathlib import Path
-
-import pytest
 
 # Before the settings are imported, which look for it then.
 os.environ["ENV_FILE"] = os.devnull
@@ -26,12 +23,6 @@ os.environ |= {
     "DUCKDB_DATABASE": f"{_STATE.name}/warehouse.duckdb",
     "REQUIRE_USER_AUTHENTICATION": "0",
 }
-
-
-@pytest.fixture(scope="session")
-def state_dir() -> Path:
-    """The state folder of this test session."""
-    return Path(_STATE.name)
 
 
 def pytest_unconfigure() -> None:
