@@ -5,6 +5,7 @@ import pytest
 
 from workflows.errors import InvalidInputError
 from workflows.survival import registry, workflow
+from workflows.survival.evaluation import BASELINES
 from workflows.survival.training import Parameters
 from workflows.survival.workflow import train_survival_model
 
@@ -21,7 +22,7 @@ def test_summary_and_metadata(trained: tuple[pd.DataFrame, Path], titanic: pd.Da
     assert set(table["model_version"]) == {version.name}
     assert set(table["passengers"]) == {891}
     assert set(table["split"]) == {"stratified", "grouped"}
-    assert set(table["classifier"]) == {"model", "majority class", "sex only"}
+    assert set(table["classifier"]) == {"model", *BASELINES}
     metadata = version.metadata
     assert metadata["data_sha256"] == registry.hash_data(titanic)
     assert metadata["code_sha256"] == registry.hash_code()
