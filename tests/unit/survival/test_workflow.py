@@ -29,7 +29,7 @@ def test_summary_and_metadata(trained: tuple[pd.DataFrame, Path], titanic: pd.Da
     assert metadata["parameters"]["max_depth"] == Parameters().max_depth
     assert (metadata["rows"], metadata["survivors"]) == (891, 342)
     assert set(metadata["seconds"]) == {"training", "evaluation"}
-    assert set(metadata["metrics"]) == {"table", "calibration", "confusion"}
+    assert set(metadata["metrics"]) == {"table", "calibration", "confusion", "roc", "calibration_summary"}
 
 
 def test_the_same_again_keeps_the_version_and_reports_it(
