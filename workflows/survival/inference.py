@@ -13,23 +13,23 @@ import xgboost as xgb
 
 from workflows.passengers import Value, parse_attributes
 from workflows.survival.features import FEATURE_NAMES
-from workflows.survival.registry import Version, serving_version, version_names
+from workflows.survival.registry import POINTER_FILE, Version, serving_version, version_names
 
 logger = logging.getLogger(__name__)
 
 # What the folder of models looked like, and what it gave to serve.
-_Listing = tuple[str, tuple[tuple[str, int], ...]]
+_Listing = tuple[str, tuple[tuple[str, int, int], ...]]
 _cache: tuple[_Listing, Version] | None = None
 _loading = threading.Lock()
 
 
 def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict[str, Any]:
-    """Predict whether one passenger survives, from the newest good version of the model.
+    """Predict whether one passenger survives, from the version of the model that serves.
 
     Args:
         variables: The ten attributes `pclass, _name, sex, age, sibsp, parch, ticket, fare, cabin, embarked`, as text or
             numbers; left out, None or empty means missing. Other names are ignored.
-        models_dir: Folder of the versions; a new version is used from the next call on.
+        models_dir: Folder of the versions; a version promoted is used from the next call on.
 
     Returns:
         JSON types. `survived` 0 or 1 and `probability`; `passenger`, the attributes as understood;
@@ -92,11 +92,13 @@ def _serving(models_dir: Path) -> Version:
 
 
 def _list(models_dir: Path) -> _Listing:
-    """Versions with the time of their last change, so that one that was repaired or damaged is noticed."""
+    """Versions and the pointer with the time of their last change, so that one repaired or damaged is noticed."""
     stamps = []
-    for name in version_names(models_dir):
+    for name in (POINTER_FILE, *version_names(models_dir)):
         try:
-            stamps.append((name, os.stat(models_dir / name).st_mtime_ns))
+            stat = os.stat(models_dir / name)
+            # The pointer is replaced as a whole, perhaps twice within one tick of the clock.
+            stamps.append((name, stat.st_mtime_ns, stat.st_ino))
         except FileNotFoundError:
             continue
     return str(models_dir), tuple(stamps)

@@ -19,6 +19,10 @@ from workflows.survival.features import FEATURE_NAMES
 Save = Callable[[], str]
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
 def edit_metadata(folder: Path, **changes: object) -> None:
     path = folder / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -67,7 +71,7 @@ def test_what_was_saved_comes_back(tmp_path: Path, save: Save, pipeline: Pipelin
     assert version.metadata["created_utc"].endswith("+00:00")
     np.testing.assert_array_equal(version.pipeline.predict_proba(titanic), pipeline.predict_proba(titanic))
     assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["metadata.json", "model.joblib"]
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert names_in(tmp_path) == [name]
 
 
 def test_the_newest_serves_and_names_sort_by_time(tmp_path: Path, save: Save) -> None:
@@ -114,7 +118,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, save: Save, monkeypatch: 
     monkeypatch.setattr(registry.joblib, "dump", fail)
     with pytest.raises(OSError, match="disk full"):
         save()
-    assert [path.name for path in tmp_path.iterdir()] == [good]
+    assert names_in(tmp_path) == [good]
 
 
 def test_concurrent_saves_are_versions_of_their_own(
@@ -142,7 +146,7 @@ def test_concurrent_saves_are_versions_of_their_own(
 def test_only_the_last_versions_are_kept(tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "KEPT_VERSIONS", 3)
     names = [save() for _ in range(5)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names[2:]
+    assert names_in(tmp_path) == names[2:]
 
 
 def test_abandoned_writes_are_cleared_and_other_files_left(tmp_path: Path, save: Save) -> None:
@@ -151,7 +155,7 @@ def test_abandoned_writes_are_cleared_and_other_files_left(tmp_path: Path, save:
         folder.mkdir()
     os.utime(abandoned, (0, 0))
     name = save()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([under_way.name, "notes", name])
+    assert names_in(tmp_path) == sorted([under_way.name, "notes", name])
 
 
 def test_hash_of_the_data(titanic: pd.DataFrame) -> None:
