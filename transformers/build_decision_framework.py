@@ -7,4 +7,4 @@ if "transformer" not in globals():
 @transformer
 def build_decision_framework(users, *args, **kwargs):
     """AI block: survival rates by group, summed up and kept as the newest version of the framework."""
-    return build_framework(users)
+    return build_framework(users, run=kwargs.get("pipeline_run_id"))

@@ -10,4 +10,5 @@ if "transformer" not in globals():
 def explain_prediction(prediction, *args, **kwargs):
     """AI block: explain the prediction of `online_inference`, or of the variables of a call over /api/runs."""
     # Over /api/runs nothing comes from upstream: the passenger is in the variables.
-    return explain(prediction or predict_passenger(kwargs, get_settings().models_dir))
+    prediction = prediction or predict_passenger(kwargs, get_settings().models_dir)
+    return explain(prediction, run=kwargs.get("pipeline_run_id"))

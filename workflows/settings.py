@@ -8,6 +8,7 @@ counts as not set. `.env.example` lists them all.
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,14 +44,34 @@ class Settings(BaseSettings):
 
     openai_api_key: SecretStr | None = Field(default=None, description="Key of the language model's server.")
     openai_base_url: str | None = Field(default=None, description="Any OpenAI-compatible server.")
+    openai_api_version: str | None = Field(
+        default=None, description="Of Azure OpenAI's older addresses, such as 2024-10-21."
+    )
     llm_model: str | None = Field(default=None, description="Name of the model at that server.")
     llm_timeout_seconds: float = Field(default=60, gt=0, description="Time limit of one request.")
     llm_budget_seconds: float = Field(
         default=180, gt=0, description="Time limit of one request with its retries, waiting for a place aside."
     )
+    llm_wait_seconds: float = Field(
+        default=1800, gt=0, description="Longest wait of one request for the limits below, and for a busy provider."
+    )
+    llm_context_tokens: int | None = Field(
+        default=None, ge=256, description="Cut prompts to this ahead, for servers that cut silently, as Ollama does."
+    )
+    llm_extra_parameters: dict[str, Any] | None = Field(
+        default=None, description="JSON added to each request, as the server documents it."
+    )
+    llm_price_per_million_input_tokens: float | None = Field(default=None, ge=0, description="In any currency.")
+    llm_price_per_million_output_tokens: float | None = Field(default=None, ge=0)
     local_model_path: Path | None = Field(default=None, description="Another GGUF file for the local server.")
 
     max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this machine.")
+    max_llm_calls_per_minute: int | None = Field(
+        default=None, ge=1, description="Shared likewise; by default no limit."
+    )
+
+    llm_cache: bool = Field(default=True, description="Whether answers are kept: the same question is asked once.")
+    llm_cache_max_bytes: int = Field(default=50_000_000, ge=1, description="Those not used for longest are dropped.")
 
     master: str | None = Field(default=None, description="Spark master, as Spark names it; by default local.")
     spark_remote: str | None = Field(default=None, description="Address of a Spark Connect server, sc://…")
@@ -91,6 +112,11 @@ class Settings(BaseSettings):
     def frameworks_dir(self) -> Path:
         """Versions of the decision framework."""
         return self.state_dir / "frameworks"
+
+    @property
+    def llm_dir(self) -> Path:
+        """Kept answers, usage, and the limits that processes share."""
+        return self.state_dir / "llm"
 
     @property
     def uses_local_llm(self) -> bool:

@@ -1,17 +1,14 @@
 """Why the model predicts what it does for one passenger: exact contributions, worded by a language model."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
-from workflows.llm.client import LanguageModel, OpenAIModel
+from workflows.llm.client import LanguageModel
 from workflows.llm.framework import ADULT_FROM_YEARS
 from workflows.llm.grounding import Fact, first_unsupported, read
-from workflows.llm.prompts import Prompt, load_prompt
 from workflows.llm.wording import CLASSES, PORTS, percent
-from workflows.settings import get_settings
 from workflows.survival.features import BOY_AGE_YEARS, FEATURES, title_of
 
 FEATURES_NAMED = 3
@@ -21,12 +18,13 @@ _LOWERED = frozenset({"lowered", "lowers", "reduced", "reduces", "decreased", "d
 _MOST = frozenset({"most", "strongest", "strongly", "main", "mainly", "mostly", "largest", "biggest"})
 
 
-def explain(prediction: Mapping[str, Any], model: LanguageModel | None = None) -> dict[str, Any]:
+def explain(prediction: Mapping[str, Any], model: LanguageModel | None = None, run: object = None) -> dict[str, Any]:
     """Explain a prediction in a few sentences.
 
     Args:
         prediction: What `workflows.survival.inference.predict_passenger` returns.
         model: Whom to ask; by default the configured one.
+        run: Id of the pipeline run, to which the tokens are booked.
 
     Returns:
         `survived` (0 or 1), `probability` and `model_version` of the prediction; `explanation`;
@@ -43,15 +41,9 @@ def explain(prediction: Mapping[str, Any], model: LanguageModel | None = None) -
     facts = facts_of(prediction)
 
     def check(answer: Mapping[str, Any]) -> str | None:
-        return contradiction(answer, facts)
+        return omission(answer, facts)
 
-    answer = ask(
-        _prompt(),
-        {"outcome": outcome_of(prediction), "facts": "\n".join(f"- {fact.text}" for fact in facts)},
-        {"outcome": outcome_of(prediction), "explanation": " ".join(fact.text for fact in facts)},
-        check,
-        model or OpenAIModel(get_settings()),
-    )
+    answer = ask("explain_prediction", {"outcome": outcome_of(prediction)}, facts, check=check, model=model, run=run)
     return {
         "survived": int(prediction["survived"]),
         "probability": float(prediction["probability"]),
@@ -117,10 +109,12 @@ def facts_of(prediction: Mapping[str, Any]) -> list[Fact]:
 
 def contradiction(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
     """Say what an explanation gets wrong or leaves out, None if nothing."""
-    text = str(answer["explanation"])
-    if reason := first_unsupported(text, facts):
-        return reason
-    said = read(text)
+    return first_unsupported(str(answer["explanation"]), facts) or omission(answer, facts)
+
+
+def omission(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
+    """Say what an explanation leaves out, None if nothing: the outcome, or the strongest feature."""
+    said = read(str(answer["explanation"]))
     outcome, *features = facts
     if not any(reading.words & {"died", "die", "surviv"} & said.words for reading in outcome.readings):
         return "the predicted outcome is left out"
@@ -163,8 +157,3 @@ def _woman_boy_or_man(known: Mapping[str, Any]) -> str:
     if title == "boy" or (title is None and known.get("age", BOY_AGE_YEARS) < BOY_AGE_YEARS):
         return "being a boy"
     return "being a grown man" if "sex" in known or title else "an unknown sex"
-
-
-@cache
-def _prompt() -> Prompt:
-    return load_prompt("explain_prediction")

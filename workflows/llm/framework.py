@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workflows.errors import InvalidInputError, NotReadyError
 from workflows.files import write_text_atomically
 from workflows.llm.answers import ask
-from workflows.llm.client import LanguageModel, OpenAIModel, model_name
-from workflows.llm.grounding import Fact, first_unsupported
-from workflows.llm.prompts import Prompt, load_prompt
+from workflows.llm.client import LanguageModel, model_name
+from workflows.llm.grounding import Fact
+from workflows.llm.prompts import load_prompt
 from workflows.llm.wording import CLASSES, PORTS, percent
 from workflows.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
+PROMPT = "build_decision_framework"
 KEPT_VERSIONS = 20
 # A smaller group says little: with 20 the standard error of a rate is 11 points at most.
 MINIMUM_COUNT = 20
@@ -80,7 +80,7 @@ class Framework(BaseModel):
 
 
 def build_framework(
-    passengers: pd.DataFrame, folder: Path | None = None, model: LanguageModel | None = None
+    passengers: pd.DataFrame, folder: Path | None = None, model: LanguageModel | None = None, run: object = None
 ) -> dict[str, Any]:
     """Compute the survival rates, have them summed up, and keep both as the newest version.
 
@@ -91,6 +91,7 @@ def build_framework(
         passengers: One row per passenger, canonical columns.
         folder: Of the versions; by default the one of the settings.
         model: Whom to ask; by default the configured one.
+        run: Id of the pipeline run, to which the tokens are booked.
 
     Returns:
         `framework_version`, `summary` (text), `rates` (groups of one or two attributes with count, survived
@@ -103,23 +104,12 @@ def build_framework(
     settings = get_settings()
     folder = folder or settings.frameworks_dir
     groups = groups_of(passengers)
-    fingerprint = _fingerprint(groups, f"{_prompt().version} {model_name(settings)}")
+    fingerprint = _fingerprint(groups, f"{load_prompt(PROMPT).fingerprint} {model_name(settings)}")
     newest = next(iter(_good_versions(folder)), None)
     if newest is not None and newest.fingerprint == fingerprint:
         logger.info("Framework %s was made of the same passengers, prompt and model", newest.version)
         return as_output(newest)
-    facts = facts_of(groups)
-
-    def check(answer: Mapping[str, Any]) -> str | None:
-        return first_unsupported(str(answer["framework"]), facts)
-
-    answer = ask(
-        _prompt(),
-        {"facts": "\n".join(f"- {fact.text}" for fact in facts)},
-        {"framework": " ".join(fact.text for fact in facts)},
-        check,
-        model or OpenAIModel(settings),
-    )
+    answer = ask(PROMPT, {}, facts_of(groups), model=model, run=run)
     version = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{fingerprint[:8]}"
     framework = Framework(
         version=version,
@@ -282,8 +272,3 @@ def _drop_old(folder: Path) -> None:
 def _fingerprint(groups: Sequence[Group], maker: str) -> str:
     content = json.dumps([[group.model_dump() for group in groups], maker], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-@cache
-def _prompt() -> Prompt:
-    return load_prompt("build_decision_framework")

@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from functools import cache
 from numbers import Integral
 from typing import Any
 
 from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
-from workflows.llm.client import LanguageModel, OpenAIModel
+from workflows.llm.client import LanguageModel
 from workflows.llm.grounding import Fact, first_unsupported
-from workflows.llm.prompts import Prompt, load_prompt
-from workflows.settings import get_settings
 
 # Factors are searched by trial division, at most a million steps here.
 MAX_NUMBER = 10**12
@@ -22,8 +19,13 @@ ROMAN = (
 )  # fmt: skip
 
 
-def fun_fact(number: int, model: LanguageModel | None = None) -> dict[str, Any]:
+def fun_fact(number: int, model: LanguageModel | None = None, run: object = None) -> dict[str, Any]:
     """Return a fun fact about a whole number of at most 10^12.
+
+    Args:
+        number: What the fact is about.
+        model: Whom to ask; by default the configured one.
+        run: Id of the pipeline run, to which the tokens are booked.
 
     Returns:
         `number`, `fun_fact` (a sentence), `fact` (what it rests on) and where it comes from, see
@@ -39,17 +41,8 @@ def fun_fact(number: int, model: LanguageModel | None = None) -> dict[str, Any]:
         raise InvalidInputError("A fun fact needs another number", {"number": f"is not in 0 … {MAX_NUMBER}"})
     number = int(number)
     fact = facts_of(number)[0]
-
-    def check(answer: Mapping[str, Any]) -> str | None:
-        return contradiction(answer, number, fact)
-
-    answer = ask(
-        _prompt(),
-        {"number": str(number), "fact": fact.text},
-        {"fun_fact": fact.text},
-        check,
-        model or OpenAIModel(get_settings()),
-    )
+    inputs = {"number": str(number), "fact": fact.text}
+    answer = ask("generate_fun_fact", inputs, [fact], subjects=[str(number)], model=model, run=run)
     return {"number": number, **answer.values, "fact": fact.text, **answer.provenance()}
 
 
@@ -166,8 +159,3 @@ def _fibonacci(n: int) -> list[Fact]:
     if n < 5 or last != n:
         return []
     return [_equation(n, f"{n} is a Fibonacci number", "+", [n - before, before])]
-
-
-@cache
-def _prompt() -> Prompt:
-    return load_prompt("generate_fun_fact")

@@ -2,7 +2,8 @@
 
     version: "1"            kept with every answer
     system: |               who the model is and the rules; same for every call
-    inputs: [number, facts] what the block hands over
+    inputs: [number, facts] what the block hands over; `facts` is filled from the facts, one a line
+    may_be_cut: [facts]     inputs that are shortened, the most important lines first, where a context is too small
     prompt: |               names each input in braces: {number}
     examples: [...]         inputs and the answer wanted for them, shown to the model before the question
     output:
@@ -10,10 +11,11 @@
     validation:             see `Validation`
     model:                  max_tokens, temperature
 
-A file with an unknown key, an input that is missing or unused, or a format that is no JSON Schema is refused
-when it is loaded.
+A file with an unknown key, an input that is missing or unused, a format that is no JSON Schema, or a field
+for which nothing says what it is when no answer of the model passes, is refused when it is loaded.
 """
 
+import hashlib
 import json
 import string
 from collections.abc import Mapping
@@ -26,11 +28,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from workflows.errors import InvalidInputError
+from workflows.llm.dialect import Message
+from workflows.llm.untrusted import as_data
 from workflows.settings import REPO_PATH
 
 PROMPTS_DIR = REPO_PATH / "prompts"
 
-Message = dict[str, str]
+FACTS_INPUT = "facts"
 
 
 class _Strict(BaseModel):
@@ -48,17 +52,25 @@ class ModelSettings(_Strict):
 
 
 class Validation(_Strict):
-    """When an answer is taken, the output format aside."""
+    """When an answer is taken, the output format aside, and what stands in its place where none is."""
 
     max_attempts: int = Field(default=3, ge=1, le=5)
+    grounded: list[str] = Field(
+        default_factory=list,
+        description="Fields that may say nothing beyond the facts; without a good answer, the facts themselves.",
+    )
     equals: dict[str, str] = Field(
-        default_factory=dict, description="Field of the answer: input that it has to repeat."
+        default_factory=dict, description="Field of the answer: input that it has to repeat, and else is."
     )
     mentions: dict[str, list[str]] = Field(
         default_factory=dict, description="Field of the answer: inputs whose text has to stand in it."
     )
     forbidden: list[str] = Field(
         default_factory=list, description="Texts that no field may hold; upper and lower case are the same."
+    )
+    otherwise: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Field: value where no answer passes, for fields that no rule above gives one.",
     )
 
 
@@ -82,6 +94,7 @@ class Prompt(_Strict):
     version: str
     system: str
     inputs: list[str] = Field(min_length=1)
+    may_be_cut: list[str] = Field(default_factory=list)
     prompt: str
     examples: list[Example] = Field(default_factory=list)
     output: Output
@@ -102,11 +115,10 @@ class Prompt(_Strict):
             raise ValueError(f"the prompt names {missing}, which are not among its inputs")
         if unused := sorted(set(self.inputs) - named):
             raise ValueError(f"the inputs {unused} are not named in the prompt")
+        if unknown := sorted(set(self.may_be_cut) - set(self.inputs)):
+            raise ValueError(f"may_be_cut names {unknown}, which are not among the inputs")
         jsonschema.Draft202012Validator.check_schema(self.schema_)
-        for field, name in self.validation.equals.items():
-            self._check_rule("equals", field, [name])
-        for field, names in self.validation.mentions.items():
-            self._check_rule("mentions", field, names)
+        self._check_rules()
         for example in self.examples:
             if set(example.inputs) != set(self.inputs):
                 raise ValueError(f"an example has the inputs {sorted(example.inputs)}, not {sorted(self.inputs)}")
@@ -114,11 +126,30 @@ class Prompt(_Strict):
                 raise ValueError(f"the answer of an example does not fit the output format: {reason}")
         return self
 
-    def _check_rule(self, rule: str, field: str, names: list[str]) -> None:
-        if field not in self.output.format:
-            raise ValueError(f"validation.{rule} names the field {field}, which the output format lacks")
-        if unknown := sorted(set(names) - set(self.inputs)):
-            raise ValueError(f"validation.{rule} names {unknown}, which are not among the inputs")
+    def _check_rules(self) -> None:
+        rules, fields = self.validation, set(self.output.format)
+        named = {
+            "grounded": rules.grounded,
+            "equals": rules.equals,
+            "mentions": rules.mentions,
+            "otherwise": rules.otherwise,
+        }
+        for rule, names in named.items():
+            if lacking := sorted(set(names) - fields):
+                raise ValueError(f"validation.{rule} names {lacking}, which the output format lacks")
+        mentioned = [name for names in rules.mentions.values() for name in names]
+        for rule, inputs in (("equals", [*rules.equals.values()]), ("mentions", mentioned)):
+            if unknown := sorted(set(inputs) - set(self.inputs)):
+                raise ValueError(f"validation.{rule} names {unknown}, which are not among the inputs")
+        given = [*rules.grounded, *rules.equals, *rules.otherwise]
+        if wrong := sorted(field for field in fields if given.count(field) != 1):
+            raise ValueError(
+                f"the fields {wrong} have to be in one of validation.grounded, equals and otherwise, which say what "
+                "they are where no answer of the model passes"
+            )
+        for field, value in rules.otherwise.items():
+            if not jsonschema.Draft202012Validator(self.output.format[field]).is_valid(value):
+                raise ValueError(f"validation.otherwise.{field} does not fit the output format")
 
     @cached_property
     def schema_(self) -> dict[str, Any]:
@@ -130,8 +161,15 @@ class Prompt(_Strict):
             "additionalProperties": False,
         }
 
-    def messages(self, inputs: Mapping[str, str]) -> list[Message]:
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the file says: a change without a new version is another prompt all the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def messages(self, inputs: Mapping[str, str], with_examples: bool = True) -> list[Message]:
         """Return the conversation that asks the question; the parts that never change come first.
+
+        Inputs are data: they cannot pose as another part of the conversation (`untrusted.as_data`).
 
         Raises:
             InvalidInputError: an input is missing or is not one of the prompt's.
@@ -141,10 +179,11 @@ class Prompt(_Strict):
             wrong |= {name: "is no input of the prompt" for name in inputs if name not in self.inputs}
             raise InvalidInputError(f"The prompt {self.name} takes other inputs", wrong)
         turns: list[Message] = [{"role": "system", "content": self.system}]
-        for example in self.examples:
+        for example in self.examples if with_examples else []:
             turns.append({"role": "user", "content": self.prompt.format(**example.inputs)})
             turns.append({"role": "assistant", "content": json.dumps(example.answer, ensure_ascii=False)})
-        return [*turns, {"role": "user", "content": self.prompt.format(**inputs)}]
+        data = {name: as_data(text) for name, text in inputs.items()}
+        return [*turns, {"role": "user", "content": self.prompt.format(**data)}]
 
     def misfit(self, answer: Any) -> str | None:
         """Say where an answer does not fit the output format, None where it does."""

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from workflows.llm.answers import ask
 from workflows.llm.bio import Found, attributes_of, known_values, read_about_me
-from workflows.llm.client import LanguageModel, OpenAIModel
+from workflows.llm.client import LanguageModel
 from workflows.llm.framework import Group, newest_framework, rate_fact
 from workflows.llm.grounding import Fact, first_unsupported, read
-from workflows.llm.prompts import Prompt, load_prompt
 from workflows.llm.wording import CLASSES, PORTS, listed, percent
 from workflows.settings import get_settings
 
 
-def will_i_survive(about_me: object, folder: Path | None = None, model: LanguageModel | None = None) -> dict[str, Any]:
+def will_i_survive(
+    about_me: object, folder: Path | None = None, model: LanguageModel | None = None, run: object = None
+) -> dict[str, Any]:
     """Answer whether the author of a bio would have survived.
 
     The likelihood is the survival rate of the framework's group that shares most of the attributes read from the
@@ -26,6 +26,7 @@ def will_i_survive(about_me: object, folder: Path | None = None, model: Language
         about_me: `{"bio": text}`, at most 2,000 characters.
         folder: Of the frameworks; by default the one of the settings.
         model: Whom to ask; by default the configured one.
+        run: Id of the pipeline run, to which the tokens are booked.
 
     Returns:
         `survives`, `probability`, `answer` (text); `attributes`, each with value and where it stood in the
@@ -37,23 +38,13 @@ def will_i_survive(about_me: object, folder: Path | None = None, model: Language
         NotReadyError: there is no framework yet.
         ServiceError: the model's server could not be reached, or refused.
     """
-    settings = get_settings()
     bio = read_about_me(about_me)
-    framework = newest_framework(folder or settings.frameworks_dir)
+    framework = newest_framework(folder or get_settings().frameworks_dir)
     attributes = attributes_of(bio)
     group = framework.group_for(known_values(attributes))
     facts = facts_of(attributes, group)
 
-    def check(answer: Mapping[str, Any]) -> str | None:
-        return contradiction(answer, facts)
-
-    answer = ask(
-        _prompt(),
-        {"verdict": verdict_of(group), "facts": "\n".join(f"- {fact.text}" for fact in facts)},
-        {"verdict": verdict_of(group), "answer": " ".join(fact.text for fact in facts)},
-        check,
-        model or OpenAIModel(settings),
-    )
+    answer = ask("will_i_survive", {"verdict": verdict_of(group)}, facts, check=omission, model=model, run=run)
     return {
         "survives": verdict_of(group) == "yes",
         "probability": round(group.rate, 4),
@@ -90,10 +81,12 @@ def facts_of(attributes: Mapping[str, Found | None], group: Group) -> list[Fact]
 
 def contradiction(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
     """Say what an answer gets wrong or leaves out, None if nothing."""
-    text = str(answer["answer"])
-    if reason := first_unsupported(text, facts):
-        return reason
-    if not read("You survive, you die").words & read(text).words:
+    return first_unsupported(str(answer["answer"]), facts) or omission(answer)
+
+
+def omission(answer: Mapping[str, Any]) -> str | None:
+    """Say what an answer leaves out, None if nothing: the verdict."""
+    if not read("You survive, you die").words & read(str(answer["answer"])).words:
         return "the verdict is left out"
     return None
 
@@ -114,8 +107,3 @@ def _about(attributes: Mapping[str, Found | None]) -> Fact | None:
     if not said:
         return None
     return Fact(f"You are {listed(said)}.", tuple(f"You are {one}." for one in said), frozenset({"traveller", "aged"}))
-
-
-@cache
-def _prompt() -> Prompt:
-    return load_prompt("will_i_survive")

@@ -1,71 +1,309 @@
+import json
+import logging
+import threading
+
 import pytest
 
+from tests.provider import Provider, answer, failure
+from workflows.errors import InvalidInputError, ServiceError
+from workflows.llm import answers
 from workflows.llm.answers import ask, parse_json_object
+from workflows.llm.client import Completion, ContextTooLongError
+from workflows.llm.grounding import Fact
 from workflows.llm.prompts import Prompt
+from workflows.settings import Settings
 
-PROMPT = Prompt(
-    name="test",
-    version="7",
-    system="Be brief.",
-    inputs=["fact"],
-    prompt="Fact: {fact}",
-    output={"format": {"text": {"type": "string"}}},
-    validation={"max_attempts": 3, "forbidden": ["secret"]},
-    model={"max_tokens": 10, "temperature": 0.1, "retry_temperature": 0.9},
-)
+CONTENT = {
+    "version": "7",
+    "system": "Be brief.",
+    "inputs": ["kind", "facts"],
+    "may_be_cut": ["facts"],
+    "prompt": "{kind}: {facts}",
+    "output": {
+        "format": {"text": {"type": "string"}, "kind": {"type": "string"}, "mood": {"enum": ["happy", "unknown"]}}
+    },
+    "validation": {
+        "max_attempts": 3,
+        "forbidden": ["secret"],
+        "grounded": ["text"],
+        "equals": {"kind": "kind"},
+        "otherwise": {"mood": "unknown"},
+    },
+    "model": {"max_tokens": 10, "temperature": 0.1, "retry_temperature": 0.9},
+}
+PROMPT = Prompt(name="test", **CONTENT)
+FACTS = [Fact("Cats purr."), Fact("Dogs bark."), Fact("Birds sing."), Fact("Fish swim.")]
+GOOD = {"text": "Cats purr.", "kind": "sounds", "mood": "happy"}
+FROM_FACTS = {"text": "Cats purr. Dogs bark. Birds sing. Fish swim.", "kind": "sounds", "mood": "unknown"}
 
 
-def run(model, check=lambda _: None):
-    return ask(PROMPT, {"fact": "1 + 1 = 2"}, {"text": "from facts"}, check, model)
+def run(model, **changes):
+    return ask(PROMPT, {"kind": "sounds"}, FACTS, **{"model": model, **changes})
 
 
 def test_first_good_answer_is_taken(scripted):
-    model = scripted({"text": "two"})
+    model = scripted(GOOD)
     answer = run(model)
-    assert answer.values == {"text": "two"}
+    assert answer.values == GOOD
     assert answer.provenance() == {
         "source": "model",
         "model": "scripted",
         "prompt_version": "7",
         "attempts": 1,
         "tokens": 10,
+        "input_tokens": 8,
+        "output_tokens": 2,
         "seconds": 0.5,
         "refusals": [],
+        "cut": [],
+        "cached": False,
     }
+    assert model.asked[0][-1]["content"] == "sounds: - Cats purr.\n- Dogs bark.\n- Birds sing.\n- Fish swim."
 
 
 @pytest.mark.parametrize(
-    ("refused", "reason"),
+    ("refused", "kind", "reason"),
     [
-        ("", "empty"),
-        ('{"text": "tw', "whole JSON"),
-        ("[1]", "whole JSON"),
-        ({"text": 2}, "text"),
-        ({"text": "the secret"}, "secret"),
-        ({"text": "three"}, "three is wrong"),
+        ("", "format", "empty"),
+        ('{"text": "tw', "format", "whole JSON"),
+        ("[1]", "format", "whole JSON"),
+        ({**GOOD, "text": 2}, "format", "text"),
+        ({"text": "Cats purr."}, "format", "required"),
+        ({**GOOD, "more": 1}, "format", "more"),
+        ({**GOOD, "text": "the secret"}, "rule", "secret"),
+        ({**GOOD, "kind": "colours"}, "rule", "kind has to be"),
+        ({**GOOD, "text": "Cats bark."}, "facts", "Cats bark"),
+        ({**GOOD, "text": "Fish swim."}, "facts", "no cat"),
     ],
 )
-def test_refused_answer_is_asked_again_with_the_reason(scripted, refused, reason):
-    model = scripted(refused, {"text": "two"})
-    answer = run(model, lambda values: "three is wrong" if values["text"] == "three" else None)
-    assert (answer.source, answer.attempts, answer.tokens, answer.seconds) == ("model", 2, 20, 1.0)
-    assert reason in answer.refusals[0]
-    assert answer.refusals[0] in model.asked[1][-1]["content"]
-    assert "Fact: 1 + 1 = 2" in model.asked[1][-1]["content"]
+def test_refused_answer_is_asked_again_with_the_reason(scripted, refused, kind, reason):
+    model = scripted(refused, GOOD)
+    answer = run(model, check=lambda values: None if "Cats" in values["text"] else "no cat")
+    assert (answer.source, answer.attempts, answer.input_tokens, answer.seconds) == ("model", 2, 16, 1.0)
+    assert answer.refusals[0].kind == kind
+    assert reason in answer.refusals[0].reason
+    assert answer.refusals[0].reason in model.asked[1][-1]["content"]
+    assert "Cats purr" in model.asked[1][-1]["content"]
     assert model.temperatures == [0.1, 0.9]
 
 
 def test_facts_answer_where_no_attempt_passes(scripted):
-    model = scripted("", "nonsense", {"text": "secret"}, {"text": "too late"})
+    model = scripted("", "nonsense", {**GOOD, "text": "secret"}, GOOD)
     answer = run(model)
-    assert (answer.values, answer.source) == ({"text": "from facts"}, "facts")
-    assert (answer.attempts, answer.tokens, len(answer.refusals)) == (3, 30, 3)
+    assert (answer.values, answer.source) == (FROM_FACTS, "facts")
+    assert (answer.attempts, answer.output_tokens, len(answer.refusals)) == (3, 6, 3)
 
 
 def test_only_the_last_refusal_is_repeated_to_the_model(scripted):
-    model = scripted("", "nonsense", {"text": "two"})
+    model = scripted("", "nonsense", GOOD)
     run(model)
     assert "empty" not in model.asked[2][-1]["content"]
+
+
+def test_grounded_fields_need_facts(scripted):
+    with pytest.raises(InvalidInputError, match="facts"):
+        ask(PROMPT, {"kind": "sounds"}, [], model=scripted(GOOD))
+
+
+class SmallModel:
+    """Takes a question only up to a number of characters."""
+
+    identity = "small"
+
+    def __init__(self, characters, *texts):
+        self.characters = characters
+        self.texts = list(texts) or [json.dumps(GOOD)]
+        self.asked = []
+
+    def complete(self, messages, schema, max_tokens, temperature):
+        self.asked.append(messages)
+        if sum(len(message["content"]) for message in messages) > self.characters:
+            raise ContextTooLongError("too long")
+        return Completion(text=self.texts.pop(0), model="small", input_tokens=1, output_tokens=1, seconds=0.1)
+
+
+def with_examples():
+    example = {"inputs": {"kind": "a", "facts": "b" * 500}, "answer": {"text": "a", "kind": "a", "mood": "happy"}}
+    return Prompt(name="test", **{**CONTENT, "examples": [example]})
+
+
+class TestTooLongAContext:
+    def test_the_examples_go_first(self):
+        model = SmallModel(200)
+        answer = ask(with_examples(), {"kind": "sounds"}, FACTS, model=model)
+        assert answer.cut == ("the examples",)
+        assert answer.source == "model"
+        assert "Fish swim." in model.asked[-1][-1]["content"]
+
+    def test_then_the_later_half_of_the_lines(self):
+        model = SmallModel(50)
+        answer = ask(with_examples(), {"kind": "sounds"}, FACTS, model=model)
+        assert model.asked[-1][-1]["content"] == "sounds: - Cats purr.\n- Dogs bark."
+        assert answer.cut == ("the examples", "facts: 25 of 52 characters kept")
+
+    def test_of_a_single_line_the_later_half_of_the_words(self):
+        model = SmallModel(30)
+        answer = ask(PROMPT, {"kind": "sounds", "facts": "one two three four five six seven"}, FACTS, model=model)
+        assert model.asked[-1][-1]["content"] == "sounds: one two three"
+        assert answer.cut == ("facts: 13 of 33 characters kept",)
+
+    def test_a_cut_prompt_is_answered_by_the_whole_facts(self):
+        answer = ask(PROMPT, {"kind": "sounds"}, FACTS, model=SmallModel(50, "", "", ""))
+        assert (answer.values, answer.attempts) == (FROM_FACTS, 3)
+
+    def test_what_may_not_be_cut_is_an_error(self):
+        model = SmallModel(5)
+        with pytest.raises(ContextTooLongError):
+            ask(PROMPT, {"kind": "sounds"}, FACTS, model=model)
+        assert 3 <= len(model.asked) < 10
+
+
+def test_an_answer_that_broke_off_gets_more_room(scripted):
+    class Brief(scripted):
+        def complete(self, messages, schema, max_tokens, temperature):
+            completion = super().complete(messages, schema, max_tokens, temperature)
+            return Completion(**{**vars(completion), "is_cut": max_tokens < 100})
+
+    model = Brief("", '{"text": "Ca', GOOD)
+    answer = run(model)
+    assert model.max_tokens == [10, 40, 160]
+    assert answer.source == "model"
+    assert "broke off" in answer.refusals[0].reason
+
+
+@pytest.fixture
+def provider(tmp_path, monkeypatch):
+    """Configure a provider with a state folder of its own."""
+    providers = []
+
+    def make(*script, **changes):
+        providers.append(Provider(*script))
+        values = {"openai_base_url": providers[0].url, "llm_model": "m", "state_dir": tmp_path, **changes}
+        monkeypatch.setattr(answers, "get_settings", lambda: Settings(**values))
+        return providers[0]
+
+    yield make
+    for one in providers:
+        one.stop()
+
+
+def good():
+    return answer(json.dumps(GOOD))
+
+
+class TestKeptAnswers:
+    def test_the_same_question_is_asked_once(self, provider):
+        server = provider(good())
+        first, second = run(None), run(None)
+        assert len(server.requests) == 1
+        assert (first.cached, second.cached) == (False, True)
+        assert second.values == first.values == GOOD
+        assert second.provenance() == {**first.provenance(), "cached": True}
+
+    def test_an_answer_from_the_facts_is_kept_too(self, provider):
+        server = provider(answer("nonsense"))
+        run(None)
+        kept = run(None)
+        assert len(server.requests) == 3
+        assert (kept.values, kept.source, kept.cached) == (FROM_FACTS, "facts", True)
+        assert [refusal.kind for refusal in kept.refusals] == ["format"] * 3
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"prompt": Prompt(name="test", **{**CONTENT, "version": "8"})},
+            {"prompt": Prompt(name="test", **{**CONTENT, "system": "Be long."})},
+            {"prompt": Prompt(name="other", **CONTENT)},
+            {"inputs": {"kind": "sounds", "facts": "others"}},
+            {"facts": FACTS[:2]},
+            {"llm_model": "other"},
+            {"llm_extra_parameters": {"seed": 1}},
+        ],
+        ids=["version", "text", "name", "input", "facts", "model", "parameters"],
+    )
+    def test_another_question_is_asked(self, provider, other):
+        question = {"prompt": PROMPT, "inputs": {"kind": "sounds"}, "facts": FACTS}
+        server = provider(good())
+        ask(**question)
+        provider(good(), **{name: value for name, value in other.items() if name not in question})
+        answered = ask(**{name: other.get(name, value) for name, value in question.items()})
+        assert len(server.requests) == 2
+        assert not answered.cached
+
+    def test_a_kept_answer_is_judged_again(self, provider):
+        server = provider(good())
+        run(None)
+        answered = run(None, check=lambda _: "no longer good")
+        assert len(server.requests) == 1 + 3
+        assert (answered.source, answered.cached) == ("facts", False)
+
+    def test_a_damaged_one_is_asked_for_again(self, provider, tmp_path):
+        server = provider(good())
+        run(None)
+        (file,) = (tmp_path / "llm" / "answers").glob("*.json")
+        for content in (
+            '{"values": 1}',
+            '{"source": "model"',
+            json.dumps({**json.loads(file.read_text()), "cut": None}),
+        ):
+            file.write_text(content)
+            assert not run(None).cached
+        assert len(server.requests) == 4
+
+    def test_it_can_be_turned_off(self, provider, tmp_path):
+        server = provider(good(), llm_cache=False)
+        assert not run(None).cached
+        assert not run(None).cached
+        assert len(server.requests) == 2
+        assert not (tmp_path / "llm" / "answers").exists()
+
+    def test_many_at_the_same_time_ask_once(self, provider):
+        server = provider(good(), max_llm_calls_at_once=8)
+        server.delay_seconds = 0.1
+        threads = [threading.Thread(target=run, args=(None,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(server.requests) == 1
+
+    def test_a_failure_is_not_kept(self, provider):
+        server = provider(failure(401), good())
+        with pytest.raises(ServiceError):
+            run(None)
+        assert run(None).source == "model"
+        assert len(server.requests) == 2
+
+
+def test_a_provider_with_a_small_context_gets_a_shorter_prompt(provider):
+    def small(request):
+        long = sum(len(message["content"]) for message in request["messages"]) > 50
+        return failure(400, "maximum context length is 10 tokens") if long else good()
+
+    server = provider(small)
+    assert run(None).cut == ("facts: 25 of 52 characters kept",)
+    assert len(server.requests) == 2
+
+
+def test_a_context_that_is_configured_is_kept_to_ahead(provider):
+    server = provider(good(), llm_context_tokens=256)
+    facts = [Fact(f"Cats purr{' and purr' * number}.") for number in range(30)]
+    answered = ask(PROMPT, {"kind": "sounds"}, facts)
+    assert len(server.requests) == 1
+    assert sum(len(message["content"]) for message in server.requests[0]["messages"]) < 256 * 4
+    assert answered.cut
+
+
+def test_tokens_are_booked_to_the_run_and_logged(provider, tmp_path, caplog):
+    provider(good())
+    with caplog.at_level(logging.INFO):
+        run(None, run=5)
+        run(None, run=5)
+        run(None)
+    lines = (tmp_path / "llm" / "usage" / "run_00000005.jsonl").read_text().splitlines()
+    assert [json.loads(line)["cached"] for line in lines] == [False, True]
+    assert [(json.loads(line)["input_tokens"], json.loads(line)["prompt"]) for line in lines] == [(5, "test")] * 2
+    assert "So far in this run: 2 answers, 2 of the model, 5 tokens read, 2 written" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -77,6 +315,7 @@ def test_only_the_last_refusal_is_repeated_to_the_model(scripted):
         ("nothing", None),
         ("}{", None),
         ("[1, 2]", None),
+        ('<think>{"b": 1} or {</think>\n{"a": 1}', {"a": 1}),
     ],
 )
 def test_parse_json_object(text, value):

@@ -3,14 +3,16 @@
 import json
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
+from tests.provider import Provider, answer, failure
 from workflows.errors import ServiceError
-from workflows.llm.client import MAX_TRIES, OpenAIModel
+from workflows.llm.client import MAX_TRIES, ContextTooLongError, OpenAIModel
+from workflows.llm.dialect import REASONING_TOKENS
 from workflows.settings import Settings
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
@@ -18,72 +20,12 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 KEY = "sk-very-secret"
 
 
-def answer(text='{"text": "hi"}', **changes):
-    message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-    body = {"id": "1", "object": "chat.completion", "created": 1, "model": "real-name", "choices": [message]}
-    return 200, {**body, "usage": usage, **changes}
-
-
-def failure(status, message="it broke", code=None, **headers):
-    return status, {"error": {"message": message, "type": "error", "code": code}}, headers
-
-
-class Server:
-    """Gives the scripted answers in turn, the last one for ever, and keeps the requests."""
-
-    def __init__(self, *script):
-        self.script = list(script)
-        self.requests: list[dict] = []
-        self.at_once = self.most_at_once = 0
-        self.delay_seconds = 0.0
-        self._lock = threading.Lock()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._send(200, {"object": "list", "data": [{"id": "small", "object": "model"}, {"id": "big"}]}, {})
-
-            def do_POST(self):
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with server._lock:
-                    server.requests.append(request)
-                    step = server.script[min(len(server.requests), len(server.script)) - 1]
-                    server.at_once += 1
-                    server.most_at_once = max(server.most_at_once, server.at_once)
-                time.sleep(server.delay_seconds)
-                with server._lock:
-                    server.at_once -= 1
-                status, body, *headers = step(request) if isinstance(step, Callable) else step
-                self._send(status, body, headers[0] if headers else {})
-
-            def _send(self, status, body, headers):
-                content = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **headers}.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.send_header("Content-Length", headers.get("Content_Length", str(len(content))))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args):
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def stop(self):
-        self._http.shutdown()
-        self._http.server_close()
-
-
 @pytest.fixture
 def serve():
     servers = []
 
     def start(*script):
-        servers.append(Server(*script))
+        servers.append(Provider(*script))
         return servers[-1]
 
     yield start
@@ -98,10 +40,13 @@ def slept():
 
 @pytest.fixture
 def model(tmp_path, slept):
+    """Return a function that makes a client, whose waiting passes at once on a clock of its own."""
+
     def make(server, **changes):
         url = server if isinstance(server, str) else server.url
         values = {"openai_base_url": url, "openai_api_key": KEY, "llm_model": "small", "state_dir": tmp_path}
-        return OpenAIModel(Settings(**{**values, **changes}), sleep=slept.append)
+        begin = time.time()
+        return OpenAIModel(Settings(**{**values, **changes}), clock=lambda: begin + sum(slept), sleep=slept.append)
 
     return make
 
@@ -113,7 +58,8 @@ def ask(model):
 def test_answer_and_request(serve, model):
     server = serve(answer())
     completion = ask(model(server))
-    assert (completion.text, completion.model, completion.tokens) == ('{"text": "hi"}', "real-name", 7)
+    assert (completion.text, completion.model) == ('{"text": "hi"}', "real-name")
+    assert (completion.input_tokens, completion.output_tokens, completion.is_cut) == (5, 2, False)
     assert completion.seconds > 0
     request = server.requests[0]
     assert (request["model"], request["max_tokens"], request["temperature"]) == ("small", 20, 0.3)
@@ -121,7 +67,7 @@ def test_answer_and_request(serve, model):
     assert request["response_format"]["json_schema"]["schema"] == SCHEMA
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 409, 500, 502, 503])
 def test_passing_failures_are_retried_with_growing_delays(serve, model, slept, status):
     server = serve(failure(status), failure(status), failure(status), answer())
     assert ask(model(server)).text == '{"text": "hi"}'
@@ -130,16 +76,46 @@ def test_passing_failures_are_retried_with_growing_delays(serve, model, slept, s
     assert 0.3 < slept[0] < 1 < slept[-1] < 3
 
 
-def test_retry_after_is_honoured(serve, model, slept):
-    ask(model(serve(failure(429, Retry_After="7"), answer())))
-    assert slept == [7.0]
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("wish", [{"Retry_After": "7"}, {"retry_after_ms": "7000"}], ids=["seconds", "milliseconds"])
+def test_the_wait_that_a_server_asks_for_is_kept(serve, model, slept, status, wish):
+    ask(model(serve(failure(status, **wish), answer())))
+    assert sum(slept) == pytest.approx(7, abs=0.1)
 
 
-def test_retry_after_beyond_the_budget_ends_at_once(serve, model, slept):
+def test_the_wait_may_be_a_date(serve, model, slept):
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    ask(model(serve(failure(503, Retry_After=soon), answer())))
+    assert 60 < sum(slept) <= 100
+
+
+def test_a_busy_provider_slows_down_and_does_not_fail(serve, model, slept):
+    busy = [failure(429)] * (3 * MAX_TRIES)
+    assert ask(model(serve(*busy, answer()), llm_budget_seconds=1)).text
+    assert sum(slept) > 60
+
+
+def test_a_pause_beyond_the_longest_wait_ends_at_once(serve, model, slept):
     server = serve(failure(429, "slow down", Retry_After="900"))
-    with pytest.raises(ServiceError, match="429, slow down"):
+    with pytest.raises(
+        ServiceError, match=r"429, slow down; it would mean waiting longer than 60 s \(LLM_WAIT_SECONDS\)"
+    ):
+        ask(model(server, llm_wait_seconds=60))
+    assert (slept, len(server.requests)) == ([], 1)
+
+
+def test_a_retry_beyond_the_budget_ends_at_once(serve, model, slept):
+    server = serve(failure(503, "starting", Retry_After="900"))
+    with pytest.raises(ServiceError, match="503, starting"):
         ask(model(server, llm_budget_seconds=60))
     assert (slept, len(server.requests)) == ([], 1)
+
+
+def test_calls_per_minute_are_limited(serve, model, slept):
+    server = serve(answer())
+    for _ in range(7):
+        ask(model(server, max_llm_calls_per_minute=3))
+    assert sum(slept) == pytest.approx(120, abs=2)
 
 
 def test_retries_are_bounded(serve, model):
@@ -156,7 +132,8 @@ def test_retries_are_bounded(serve, model):
         (failure(403), "check OPENAI_API_KEY"),
         (failure(404, "no such model"), "no such model; the server offers: big, small"),
         (failure(429, "no money", code="insufficient_quota"), "no money"),
-        (failure(400, "maximum context length exceeded"), "maximum context length exceeded"),
+        (failure(400, "the model `small` does not exist"), "does not exist; the server offers: big, small"),
+        (failure(400, "flagged", code="content_filter"), "flagged"),
         ((200, b"<html>hello</html>", {"Content-Type": "text/html"}), "check OPENAI_BASE_URL"),
         (failure(422, f"bad {KEY}"), r"bad \*\*\*"),
     ],
@@ -168,6 +145,22 @@ def test_lasting_failures_are_not_retried_and_say_what_to_do(serve, model, slept
     assert (slept, len(server.requests)) == ([], 1)
     assert KEY not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        failure(400, "This model's maximum context length is 4096 tokens."),
+        failure(400, "the request exceeds the available context size, try increasing it"),
+        failure(400, "Your input exceeds the context window of this model."),
+        failure(400, "too much", code="context_length_exceeded"),
+    ],
+)
+def test_too_long_a_context_is_an_error_of_its_own(serve, model, refusal):
+    server = serve(refusal)
+    with pytest.raises(ContextTooLongError):
+        ask(model(server))
+    assert len(server.requests) == 1
 
 
 def test_refused_connection(model):
@@ -195,7 +188,7 @@ def test_answer_that_breaks_off_is_retried(serve, model, broken):
 def test_answer_without_choices_or_usage(serve, model, changes):
     completion = ask(model(serve(answer(**changes))))
     assert (completion.text == "") == ("choices" in changes)
-    assert (completion.tokens == 0) == ("usage" in changes)
+    assert (completion.input_tokens == 0) == ("usage" in changes)
 
 
 def test_server_without_json_schema_is_told_in_words_and_remembered(serve, model):
@@ -207,8 +200,23 @@ def test_server_without_json_schema_is_told_in_words_and_remembered(serve, model
     client = model(server)
     assert ask(client).text == '{"text": "hi"}'
     assert json.dumps(SCHEMA) in server.requests[-1]["messages"][0]["content"]
-    ask(client)
     assert len(server.requests) == 4
+    ask(model(server))
+    assert len(server.requests) == 5, "what a server refuses is kept for other processes"
+
+
+def test_server_that_refuses_lengths_still_gets_the_schema(serve, model):
+    def strict(request):
+        lengths = '"minLength": ' in json.dumps(request["response_format"])
+        return failure(400, "Invalid schema: 'minLength' is not permitted.") if lengths else answer()
+
+    server = serve(strict)
+    text = {"type": "string", "minLength": 3}
+    schema = {"type": "object", "properties": {"a": text, "b": {"type": "array", "items": text}}, "required": ["a"]}
+    model(server).complete(MESSAGES, schema, max_tokens=20, temperature=0.3)
+    sent = [request["response_format"]["json_schema"]["schema"] for request in server.requests]
+    plain = {"type": "string"}
+    assert sent == [schema, {**schema, "properties": {"a": plain, "b": {"type": "array", "items": plain}}}]
 
 
 def test_server_with_other_parameters(serve, model):
@@ -221,8 +229,30 @@ def test_server_with_other_parameters(serve, model):
 
     server = serve(reasoning)
     ask(model(server))
-    assert server.requests[-1]["max_completion_tokens"] == 20
+    assert server.requests[-1]["max_completion_tokens"] == 20 + REASONING_TOKENS
     assert server.requests[-1]["response_format"]["type"] == "json_schema"
+
+
+def test_azure_address_key_and_version(serve, model):
+    server = serve(answer())
+    assert ask(model(server.address, openai_api_version="2024-10-21")).text
+    assert server.paths == ["/openai/deployments/small/chat/completions?api-version=2024-10-21"]
+    assert server.headers[0]["api-key"] == KEY
+
+
+def test_azure_without_a_resource_says_what_to_set(model):
+    with pytest.raises(ServiceError, match="OPENAI_BASE_URL"):
+        ask(model("", openai_base_url=None, openai_api_version="2024-10-21"))
+
+
+def test_extra_parameters_are_sent(serve, model):
+    server = serve(answer())
+    ask(model(server, llm_extra_parameters={"reasoning_effort": "low"}))
+    assert server.requests[0]["reasoning_effort"] == "low"
+
+
+def test_answer_that_ends_at_the_limit_is_marked(serve, model):
+    assert ask(model(serve(answer('{"text": "h', finish_reason="length")))).is_cut
 
 
 def test_calls_at_once_are_limited_across_clients(serve, model):
@@ -247,7 +277,6 @@ def test_place_is_given_back_after_a_failure(serve, model):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"llm_model": None}, "LLM_MODEL is not set"),
         ({"openai_base_url": None, "openai_api_key": None}, "LOCAL_MODEL_PATH"),
         (
             {
@@ -263,3 +292,8 @@ def test_place_is_given_back_after_a_failure(serve, model):
 def test_incomplete_settings(model, changes, text):
     with pytest.raises(ServiceError, match=text):
         ask(model("http://127.0.0.1:9/v1", **changes))
+
+
+def test_no_model_named_lists_what_the_server_offers(serve, model):
+    with pytest.raises(ServiceError, match=r"LLM_MODEL is not set.*offers: big, small"):
+        ask(model(serve(answer()), llm_model=None))

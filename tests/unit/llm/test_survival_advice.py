@@ -16,16 +16,9 @@ GOOD = "You would not survive: your chance of survival is 18 %. You are male and
 
 
 @pytest.fixture(scope="module")
-def frameworks(tmp_path_factory):
+def frameworks(tmp_path_factory, scripted):
     folder = tmp_path_factory.mktemp("frameworks")
-
-    class Silent:
-        def complete(self, messages, schema, max_tokens, temperature):
-            from workflows.llm.client import Completion
-
-            return Completion("", "silent", 0, 0)
-
-    build_framework(load_passengers(str(get_settings().data_dir / "titanic.csv")), folder, Silent())
+    build_framework(load_passengers(str(get_settings().data_dir / "titanic.csv")), folder, scripted("", ""))
     return folder
 
 

@@ -1,0 +1,110 @@
+"""What the language model was used for and how many tokens it took, per pipeline run.
+
+    STATE_DIR/llm/usage/
+        run_00000012.jsonl        answers of pipeline run 12
+        calls_2025-01-31.jsonl    answers outside a run: calls over /api/runs, blocks run by hand
+
+`make llm-usage` sums them up.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+KEPT_FILES = 1000
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Sums over answers.
+
+    Attributes:
+        answers: How many there were.
+        from_model: Those that the model worded.
+        from_cache: Those that were kept from an earlier time and took no tokens.
+        input_tokens: Read by the model.
+        output_tokens: Written by the model.
+        seconds: Spent in the model's server.
+    """
+
+    answers: int = 0
+    from_model: int = 0
+    from_cache: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+    def cost(self, per_million_input: float | None, per_million_output: float | None) -> float | None:
+        """Return the cost in the currency of the prices (each per million tokens), None without prices."""
+        if per_million_input is None or per_million_output is None:
+            return None
+        return (self.input_tokens * per_million_input + self.output_tokens * per_million_output) / 1e6
+
+    def with_answer(self, answer: Mapping[str, Any]) -> "Usage":
+        """Return the sums with one more answer, a line as `record` writes it."""
+        cached = bool(answer["cached"])
+        return Usage(
+            answers=self.answers + 1,
+            from_model=self.from_model + (answer["source"] == "model"),
+            from_cache=self.from_cache + cached,
+            input_tokens=self.input_tokens + (0 if cached else int(answer["input_tokens"])),
+            output_tokens=self.output_tokens + (0 if cached else int(answer["output_tokens"])),
+            seconds=self.seconds + (0.0 if cached else float(answer["seconds"])),
+        )
+
+
+def record(folder: Path, run: object, answer: Mapping[str, Any]) -> Usage:
+    """Add an answer to its run, and return the sums of that run.
+
+    Args:
+        folder: Of the files; made where it is missing.
+        run: Id of the pipeline run; anything but a whole number is no run.
+        answer: JSON with at least what `Usage.with_answer` reads.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    path = folder / (f"run_{run:08d}.jsonl" if isinstance(run, int) else f"calls_{now:%Y-%m-%d}.jsonl")
+    is_new = not path.exists()
+    line = json.dumps({"time_utc": now.isoformat(timespec="milliseconds"), **answer}, ensure_ascii=False) + "\n"
+    # One write of a few hundred bytes in append mode: lines of several processes do not mix.
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
+    if is_new:
+        _drop_old(folder)
+    return total(path)
+
+
+def total(path: Path) -> Usage:
+    """Sum up one file; a line that cannot be read (the process was killed while writing it) is left out."""
+    usage = Usage()
+    for answer in _lines(path):
+        usage = usage.with_answer(answer)
+    return usage
+
+
+def totals(folder: Path) -> dict[str, Usage]:
+    """Return the sums of each file by its name without ending, the least lately used first."""
+    return {path.stem: total(path) for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)}
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(answer, dict) and {"source", "cached", "input_tokens", "output_tokens", "seconds"} <= set(answer):
+            yield answer
+
+
+def _drop_old(folder: Path) -> None:
+    files = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    for path in files[:-KEPT_FILES]:
+        path.unlink(missing_ok=True)
