@@ -81,7 +81,7 @@ class Answer:
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "seconds": round(self.seconds, 3),
-            "refusals": [refusal.reason for refusal in self.refusals],
+            "refusals": [asdict(refusal) for refusal in self.refusals],
             "cut": list(self.cut),
             "cached": self.cached,
         }

@@ -82,6 +82,7 @@ def test_refused_answer_is_asked_again_with_the_reason(scripted, refused, kind, 
     assert (answer.source, answer.attempts, answer.input_tokens, answer.seconds) == ("model", 2, 16, 1.0)
     assert answer.refusals[0].kind == kind
     assert reason in answer.refusals[0].reason
+    assert answer.provenance()["refusals"] == [{"kind": kind, "reason": answer.refusals[0].reason}]
     assert answer.refusals[0].reason in model.asked[1][-1]["content"]
     assert "Cats purr" in model.asked[1][-1]["content"]
     assert model.temperatures == [0.1, 0.9]
