@@ -1,0 +1,78 @@
+"""The chain with a configured provider of language models that refuses every other call as one too many."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import cycle
+
+import pytest
+
+from stack.console import Console
+from stack.demo import CHAIN, follow
+from stack.mage_client import wait_until
+from stack.stack import Stack, running_stack
+from tests.provider import Provider, answer, failure
+from workflows.llm.usage import totals
+from workflows.services.lifecycle import free_port
+from workflows.settings import get_settings
+
+pytestmark = pytest.mark.timeout(900)
+
+KEY = "sk-secret-of-the-provider"
+
+
+def honest(request: dict) -> tuple:
+    """Word nothing: repeat the facts that were asked for."""
+    question = request["messages"][-1]["content"]
+    facts = " ".join(re.findall(r"^- (.+)$", question, re.MULTILINE)) or re.search(r"Fact: (.+)", question)[1]
+    schema = request["response_format"]["json_schema"]["schema"]
+    values = {
+        name: re.search(rf"{name}: (\w+)", question, re.IGNORECASE)[1] if "enum" in rules else facts
+        for name, rules in schema["properties"].items()
+    }
+    return answer(json.dumps(values), usage={"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110})
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    turns = cycle([lambda _: failure(429, "Rate limit reached", Retry_After="1"), honest])
+    server = Provider(lambda request: next(turns)(request))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stack(tmp_path, monkeypatch: pytest.MonkeyPatch, provider: Provider) -> Iterator[Stack]:
+    for name in ("MAGE_DATA_DIR", "MAGE_DATABASE_CONNECTION_URL", "DUCKDB_DATABASE", "REQUIRE_USER_AUTHENTICATION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("LLM_MODEL", "small")
+    with running_stack(get_settings(), Console()) as running:
+        yield running
+
+
+def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, provider):
+    first = wait_until(lambda: next(iter(stack.client.runs("sql_python_workflow")), None), 120)
+    runs = follow(stack.client, first, Console())
+    assert {run.pipeline for run in runs} == set(CHAIN)
+    assert {run.status for run in runs} == {"completed"}
+    questions = 10 + 3
+    assert len(provider.requests) == 2 * questions, "each was refused once and answered once"
+    assert provider.most_at_once <= 2
+
+    by_pipeline = {run.pipeline: run for run in runs}
+    spent = totals(stack.settings.llm_dir / "usage")
+    dynamic = spent[f"run_{by_pipeline['dynamic_blocks_workflow'].id:08d}"]
+    assert (dynamic.answers, dynamic.from_model, dynamic.input_tokens) == (10, 10, 1000)
+
+    again = follow(
+        stack.client, stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 12 * 891}), Console()
+    )
+    assert {run.status for run in again} == {"completed"}
+    assert len(provider.requests) == 2 * questions, "the same questions are asked once"
+    logs = "".join(path.read_text(errors="replace") for path in stack.settings.state_dir.rglob("*.log"))
+    assert "all calls pause for" in logs
+    assert KEY not in logs
