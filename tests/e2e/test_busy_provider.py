@@ -35,8 +35,12 @@ def honest(request: dict) -> tuple:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    turns = cycle([lambda _: failure(429, "Rate limit reached", Retry_After="1"), honest])
-    server = Provider(lambda request: next(turns)(request))
+    is_busy = cycle([True, False])
+
+    def one_in_two(request: dict) -> tuple:
+        return failure(429, "Rate limit reached", Retry_After="1") if next(is_busy) else honest(request)
+
+    server = Provider(one_in_two)
     yield server
     server.stop()
 

@@ -10,8 +10,9 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,18 @@ class Usage:
             return None
         return (self.input_tokens * per_million_input + self.output_tokens * per_million_output) / 1e6
 
-    def with_answer(self, answer: Mapping[str, Any]) -> "Usage":
-        """Return the sums with one more answer, a line as `record` writes it."""
-        cached = bool(answer["cached"])
-        return Usage(
-            answers=self.answers + 1,
-            from_model=self.from_model + (answer["source"] == "model"),
-            from_cache=self.from_cache + cached,
-            input_tokens=self.input_tokens + (0 if cached else int(answer["input_tokens"])),
-            output_tokens=self.output_tokens + (0 if cached else int(answer["output_tokens"])),
-            seconds=self.seconds + (0.0 if cached else float(answer["seconds"])),
-        )
+    def plus(self, other: "Usage") -> "Usage":
+        """Return the sums of both."""
+        return Usage(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> "Usage":
+        """Return the usage of one answer, a line as `record` writes it."""
+        is_model = int(answer["source"] == "model")
+        if answer["cached"]:
+            return cls(answers=1, from_model=is_model, from_cache=1)
+        tokens = int(answer["input_tokens"]), int(answer["output_tokens"])
+        return cls(1, is_model, 0, *tokens, float(answer["seconds"]))
 
 
 def record(folder: Path, run: object, answer: Mapping[str, Any]) -> Usage:
@@ -63,7 +65,7 @@ def record(folder: Path, run: object, answer: Mapping[str, Any]) -> Usage:
     Args:
         folder: Of the files; made where it is missing.
         run: Id of the pipeline run; anything but a whole number is no run.
-        answer: JSON with at least what `Usage.with_answer` reads.
+        answer: JSON with at least what `Usage.of` reads.
     """
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
@@ -83,10 +85,7 @@ def record(folder: Path, run: object, answer: Mapping[str, Any]) -> Usage:
 
 def total(path: Path) -> Usage:
     """Sum up one file; a line that cannot be read (the process was killed while writing it) is left out."""
-    usage = Usage()
-    for answer in _lines(path):
-        usage = usage.with_answer(answer)
-    return usage
+    return reduce(Usage.plus, map(Usage.of, _lines(path)), Usage())
 
 
 def totals(folder: Path) -> dict[str, Usage]:
