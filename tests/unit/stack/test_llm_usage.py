@@ -1,3 +1,5 @@
+import os
+
 from rich.console import Console
 
 from stack.llm_usage import usage_table
@@ -17,6 +19,7 @@ def lines(table):
 def test_a_line_a_run_and_the_sum(tmp_path):
     for run in (7, 7, None):
         record(tmp_path, run, ANSWER)
+    os.utime(tmp_path / "run_00000007.jsonl", (1, 1))
     settings = Settings(llm_price_per_million_input_tokens=1, llm_price_per_million_output_tokens=10)
     shown = lines(usage_table(totals(tmp_path), settings))
     assert shown[1] == ["run", "7", "2", "2", "0", "2000", "200", "3.0", "0.0040"]
