@@ -9,7 +9,6 @@ answers fit no prompt, so every AI block ends with the text made from the facts.
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from rich.table import Table
 
+from benchmarks.environment import environment
 from stack.console import Console
 from stack.demo import follow, start_or_join
 from stack.mage_client import PipelineRun
@@ -55,18 +55,6 @@ def instant_model() -> Iterator[dict[str, str]]:
         yield {"OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1", "LLM_MODEL": "instant"}
         server.shutdown()
         thread.join()
-
-
-@contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables for the body."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def seconds_of(runs: list[PipelineRun]) -> float:
