@@ -7,8 +7,7 @@ import psutil
 import pytest
 import requests
 
-from workflows.errors import ServiceError
-from workflows.llm.client import OpenAIModel
+from workflows.llm.client import ContextTooLongError, OpenAIModel
 from workflows.llm.explanation import explain
 from workflows.llm.fun_facts import fun_fact
 from workflows.services.lifecycle import ensure_service, running_service, stop_services
@@ -32,11 +31,12 @@ def test_answers_in_the_form_asked_for(model):
     completion = model.complete([{"role": "user", "content": "Is fire hot?"}], SCHEMA, 80, 0.0)
     assert json.loads(completion.text)["answer"] in {"yes", "no"}
     assert completion.model == "smollm2-135m-instruct"
-    assert completion.tokens > 10
+    assert completion.input_tokens > 5
+    assert completion.output_tokens > 2
 
 
-def test_too_long_a_prompt_is_a_clear_error(model):
-    with pytest.raises(ServiceError, match="exceeds the available context"):
+def test_too_long_a_prompt_is_noticed(model):
+    with pytest.raises(ContextTooLongError, match="exceeds the available context"):
         model.complete([{"role": "user", "content": "fire " * 3000}], SCHEMA, 20, 0.0)
 
 

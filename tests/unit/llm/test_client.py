@@ -297,3 +297,18 @@ def test_incomplete_settings(model, changes, text):
 def test_no_model_named_lists_what_the_server_offers(serve, model):
     with pytest.raises(ServiceError, match=r"LLM_MODEL is not set.*offers: big, small"):
         ask(model(serve(answer()), llm_model=None))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"error": {"message": "The model `small` does not exist", "code": "model_not_found", "param": None}},
+        {"error": {"message": 'model "small" not found, try pulling it first', "type": "api_error", "code": None}},
+        {"object": "error", "message": "The model `small` does not exist.", "type": "NotFoundError", "code": 404},
+        {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}},
+    ],
+    ids=["openai", "ollama", "vllm", "azure"],
+)
+def test_a_missing_model_lists_what_the_provider_offers(serve, model, refusal):
+    with pytest.raises(ServiceError, match=r"does not exist.*offers: big, small|not found.*offers: big, small"):
+        ask(model(serve((404, refusal))))
