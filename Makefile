@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench bench-api lock setup setup-bench setup-next
+.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench bench-api eval-llm llm-usage lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ format: setup ## Format and fix what can be fixed
 
 bench: setup ## Measure: the chain with and without the language model
 	@$(RUN) -m benchmarks.bench_chain
+
+eval-llm: setup ## Judge the configured language model in the AI blocks (COMPARE="model model ...")
+	@$(RUN) -m benchmarks.eval_llm $(if $(COMPARE),--compare $(COMPARE))
+
+llm-usage: setup ## Tokens and cost of the language model per pipeline run
+	@$(RUN) -m stack.llm_usage
 
 graph: setup ## Draw pipeline_graph.png from the pipelines' YAML
 	@$(RUN) -m stack.graph
