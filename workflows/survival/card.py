@@ -1,0 +1,408 @@
+"""The model card of a version: one HTML page that stands alone, for people (Mitchell et al. 2019).
+
+What the model is for, how good it is and how that was found out, what it looks at, and the sheet of its data
+(Gebru et al. 2021). The page loads nothing, runs nothing, and is the same for the same version.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from sklearn.pipeline import Pipeline
+
+from workflows.llm.wording import CLASSES, PORTS
+from workflows.passengers import ATTRIBUTE_NAMES, COLUMNS, TARGET, Column
+from workflows.survival.evaluation import MODEL
+from workflows.survival.features import FEATURES
+from workflows.survival.inference import predict_with
+from workflows.survival.registry import Version
+
+CARD_FILE = "card.html"
+TEMPLATE = "card.html.j2"
+# Contributions shown one by one; the others are added up.
+CONTRIBUTIONS_SHOWN = 7
+AGE_BANDS_YEARS: Mapping[str, tuple[float, float]] = {
+    "under 13": (0, 13),
+    "13 to 24": (13, 25),
+    "25 to 39": (25, 40),
+    "40 to 59": (40, 60),
+    "60 and over": (60, math.inf),
+}
+UNKNOWN = "unknown"
+_SEXES = {"female": "women and girls", "male": "men and boys"}
+_NORMAL_95 = 1.959964
+
+# Meaning and unit of the columns.
+COLUMN_NOTES: Mapping[str, tuple[str, str]] = {
+    "passenger_id": ("key, one row each; not given to the model", ""),
+    "survived": ("outcome: 1 survived, 0 died", ""),
+    "pclass": ("class of the ticket, 1 the best", ""),
+    "_name": ("name with title", ""),
+    "sex": ("sex", ""),
+    "age": ("age", "years"),
+    "sibsp": ("siblings and spouses on board", "persons"),
+    "parch": ("parents and children on board", "persons"),
+    "ticket": ("ticket number, shared by those who travel together", ""),
+    "fare": ("fare of the whole ticket", "pounds"),
+    "cabin": ("cabin or cabins", ""),
+    "embarked": ("port: C Cherbourg, Q Queenstown, S Southampton", ""),
+}
+METRICS: Mapping[str, tuple[str, str]] = {
+    "accuracy": ("accuracy", "share of right predictions; higher is better"),
+    "roc_auc": ("ROC AUC", "how well survivors are ranked above the others; 0.5 is chance, higher is better"),
+    "brier": ("Brier score", "mean squared error of the probability; lower is better"),
+    "log_loss": ("log loss", "mean negative log-likelihood; lower is better"),
+}
+SPLITS: Mapping[str, str] = {
+    "stratified": "passengers at random, as many survivors in each part",
+    "grouped": "whoever shares a ticket is in one part, so no family helps to predict its own: the stricter figure",
+}
+# What is known of the bundled passengers holds for them alone.
+BUNDLED_DATA_SHA256 = "daa56cb539ab1c883ce7f010bd4bfff781dbb62a351ac892389c018b16b82600"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A passenger of whom the card shows how the prediction comes about.
+
+    Args:
+        rule: Why this one.
+        position: Row in the table.
+    """
+
+    rule: str
+    position: int
+
+
+def model_card(
+    metadata: Mapping[str, Any],
+    pipeline: Pipeline,
+    passengers: pd.DataFrame,
+    predictions: pd.DataFrame | None = None,
+) -> str:
+    """Return the card of a version as HTML.
+
+    Args:
+        metadata: What is kept with the version, see `workflows.survival.registry.save`; `checks`, `promotion`,
+            `seconds` and `git_commit` may be lacking.
+        pipeline: The fitted model.
+        passengers: What it was fitted on, the canonical columns, in the order of the evaluation.
+        predictions: `Evaluation.predictions`. With them passengers are chosen and groups are compared by what was
+            predicted while they were left out, else by what the model says that has seen them.
+    """
+    # matplotlib takes half a second to import, and most processes that import this module draw no card.
+    from workflows.survival import plots  # noqa: PLC0415
+
+    explained = _explain(metadata, pipeline, passengers)
+    fitted = np.array([prediction["probability"] for prediction in explained])
+    left_out = left_out_probability(predictions, len(passengers))
+    judged = fitted if left_out is None else left_out
+    metrics = metadata["metrics"]
+    means = _importance(explained)
+    groups = survival_by_group(passengers, judged)
+    page: dict[str, Any] = {
+        "metadata": metadata,
+        "headline": _headline(metrics),
+        "metric_notes": METRICS,
+        "split_notes": SPLITS,
+        "metrics": _metric_tables(metrics["table"]),
+        "model": MODEL,
+        "is_left_out": left_out is not None,
+        "is_bundled": metadata["data_sha256"] == BUNDLED_DATA_SHA256,
+        "calibration": [
+            _calibration_plot(plots, split, metrics["calibration"][split], metrics["calibration_summary"][split])
+            for split in metrics["calibration"]
+        ],
+        "roc": Markup(plots.roc(metrics["roc"], _roc_alt(metrics))),
+        "confusion": [_confusion_plot(plots, split, counts) for split, counts in metrics["confusion"].items()],
+        "importance": Markup(plots.importance(means, _importance_alt(means))),
+        "features": [(name, mean, FEATURES[name].description) for name, mean in means.items()],
+        "examples": [
+            _example(plots, example, passengers, explained, left_out) for example in choose(passengers, judged)
+        ],
+        "groups": groups,
+        "group_plot": Markup(plots.groups(groups, _groups_alt(groups))),
+        "columns": [_column(column, passengers[column.name]) for column in COLUMNS],
+        "unequal": _missing_by_outcome(passengers),
+    }
+    return _template().render(page)
+
+
+def as_block_output(html: str, version: str) -> pd.DataFrame:
+    """Return a card as a table that Mage's UI shows as a page.
+
+    The UI renders a table whose every cell is HTML. There, styles would leak into the UI and scripts would run, so
+    the card stays a document of its own, in a frame without any permission.
+    """
+    frame = (
+        f'<div><iframe sandbox title="Model card of version {escape(version)}" srcdoc="{escape(html)}" '
+        'style="width: 100%; height: 80vh; border: 0"></iframe></div>'
+    )
+    return pd.DataFrame({"model_card": [frame]})
+
+
+def left_out_probability(predictions: pd.DataFrame | None, passengers: int) -> npt.NDArray[np.float64] | None:
+    """Mean probability of each passenger over the repeats of the first split; None where somebody has none."""
+    if predictions is None or predictions.empty:
+        return None
+    first = predictions[predictions["split"] == predictions["split"].iloc[0]]
+    means = first.groupby("row")["probability"].mean().reindex(range(passengers))
+    return None if means.isna().any() else means.to_numpy(dtype=float)
+
+
+def choose(passengers: pd.DataFrame, probability: npt.NDArray[np.float64]) -> list[Example]:
+    """Choose passengers by rule, each once: the surest ones of both outcomes, the least sure, the most wrong."""
+    outcome = passengers[TARGET].to_numpy(dtype=float)
+    # The smallest is chosen, the first of several; infinite: not eligible.
+    rules = {
+        "the most certain survivor": np.where(outcome == 1, -probability, np.inf),
+        "the most certain victim": np.where(outcome == 0, probability, np.inf),
+        "the most uncertain": np.abs(probability - 0.5),
+        "the most wrong": -np.abs(probability - outcome),
+    }
+    chosen: list[Example] = []
+    for rule, order in rules.items():
+        free = order.copy()
+        free[[example.position for example in chosen]] = np.inf
+        position = int(np.argmin(free))
+        if math.isfinite(free[position]):
+            chosen.append(Example(rule, position))
+    return chosen
+
+
+def survival_by_group(passengers: pd.DataFrame, probability: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Compare observed and predicted survival by sex, class, age and port.
+
+    Returns:
+        One dictionary a group: `attribute`, `name`, `passengers` (how many), `survived` (share), `low` and `high`
+        (its 95 % interval, Wilson 1927) and `predicted` (mean probability).
+    """
+    attributes: dict[str, tuple[npt.NDArray[np.object_], Iterable[str]]] = {
+        "sex": (_named(passengers["sex"], _SEXES), _SEXES.values()),
+        "class": (_named(passengers["pclass"], CLASSES), CLASSES.values()),
+        "age": (_age_band(passengers["age"]), AGE_BANDS_YEARS),
+        "port": (_named(passengers["embarked"], PORTS), PORTS.values()),
+    }
+    outcome = passengers[TARGET].to_numpy(dtype=float)
+    rows: list[dict[str, Any]] = []
+    for attribute, (values, names) in attributes.items():
+        for name in [*names, UNKNOWN]:
+            members = values == name
+            count = int(members.sum())
+            if count:
+                share = float(outcome[members].mean())
+                low, high = wilson_interval(share, count)
+                predicted = float(probability[members].mean())
+                rows.append(
+                    {"attribute": attribute, "name": name, "passengers": count, "survived": share}
+                    | {"low": low, "high": high, "predicted": predicted}
+                )
+    return rows
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a share of `count` (Wilson 1927)."""
+    square = _NORMAL_95**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = _NORMAL_95 * math.sqrt(share * (1 - share) / count + square / (4 * count**2)) / (1 + square / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["share"] = _share
+    return environment.get_template(TEMPLATE)
+
+
+def _explain(metadata: Mapping[str, Any], pipeline: Pipeline, passengers: pd.DataFrame) -> list[dict[str, Any]]:
+    """Predict every passenger with the model, contributions included."""
+    version = Version(str(metadata.get("version", "")), metadata, pipeline)
+    known = passengers.loc[:, list(ATTRIBUTE_NAMES)].astype(object)
+    records = known.where(known.notna(), None).to_dict("records")
+    return [predict_with(version, {str(name): value for name, value in record.items()}) for record in records]
+
+
+def _importance(explained: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean size of each feature's contribution, the largest first."""
+    sizes = {
+        name: float(np.mean([abs(prediction["contributions"][name]) for prediction in explained]))
+        for name in explained[0]["contributions"]
+    }
+    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _metric_tables(table: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each split: `classifier`, and for each metric its mean and spread."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for row in table:
+        values = {name: (row[name], row[f"{name}_spread"]) for name in METRICS if name in row}
+        tables.setdefault(row["split"], []).append({"classifier": row["classifier"], "values": values})
+    return tables
+
+
+def _headline(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The model's own row of each split."""
+    return [
+        {"split": row["split"], "values": {name: row[name] for name in METRICS if name in row}}
+        for row in metrics["table"]
+        if row["classifier"] == MODEL
+    ]
+
+
+def _calibration_plot(
+    plots: Any, split: str, bins: Sequence[Mapping[str, Any]], summary: Mapping[str, float]
+) -> dict[str, Any]:
+    points = ", ".join(f"{_share(b['predicted'])} predicted, {_share(b['survived'])} survived" for b in bins)
+    alt = (
+        f"Calibration, {split} split: expected calibration error "
+        f"{summary['expected_calibration_error']:.3f}, slope {summary['slope']:.2f}, intercept "
+        f"{summary['intercept']:.2f}. From the least to the most likely: {points}."
+    )
+    return {"split": split, "svg": Markup(plots.calibration(bins, split, alt)), "summary": summary}
+
+
+def _roc_alt(metrics: Mapping[str, Any]) -> str:
+    areas = [
+        f"{row['split']} {row['roc_auc']:.3f} ± {row['roc_auc_spread']:.3f}"
+        for row in metrics["table"]
+        if row["classifier"] == MODEL
+    ]
+    found = [
+        f"{split} finds {_share(point['true_positive_rate'])} of the survivors"
+        for split, points in metrics["roc"].items()
+        for point in [min(points, key=lambda point: abs(point["false_positive_rate"] - 0.1))]
+    ]
+    return f"ROC curves. Area under the curve: {', '.join(areas)}. At 10 % false alarms, {', '.join(found)}."
+
+
+def _confusion_plot(plots: Any, split: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    (true_negative, false_positive), (false_negative, true_positive) = counts["mean"]
+    alt = (
+        f"Confusion matrix, {split} split, mean of the repeats: {true_positive:.0f} survivors and "
+        f"{true_negative:.0f} victims predicted right, {false_negative:.0f} survivors predicted to die, "
+        f"{false_positive:.0f} victims predicted to survive."
+    )
+    return {"split": split, "svg": Markup(plots.confusion(counts["mean"], counts["spread"], split, alt))}
+
+
+def _importance_alt(means: Mapping[str, float]) -> str:
+    sizes = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+    return f"Mean size of each feature's contribution in log-odds: {sizes}."
+
+
+def _groups_alt(groups: Sequence[Mapping[str, Any]]) -> str:
+    shares = "; ".join(
+        f"{group['attribute']} {group['name']}: {_share(group['survived'])} of {group['passengers']} survived, "
+        f"{_share(group['predicted'])} predicted"
+        for group in groups
+    )
+    return f"Survival by group. {shares}."
+
+
+def _example(
+    plots: Any,
+    example: Example,
+    passengers: pd.DataFrame,
+    explained: Sequence[Mapping[str, Any]],
+    left_out: npt.NDArray[np.float64] | None,
+) -> dict[str, Any]:
+    """What is shown of one passenger."""
+    prediction = explained[example.position]
+    contributions = prediction["contributions"]
+    ordered = sorted(contributions, key=lambda name: (-abs(contributions[name]), name))
+    parts = {name: contributions[name] for name in ordered[:CONTRIBUTIONS_SHOWN]}
+    others = ordered[CONTRIBUTIONS_SHOWN:]
+    if others:
+        parts[f"{len(others)} others"] = sum(contributions[name] for name in others)
+    log_odds = prediction["base_value"] + sum(contributions.values())
+    moved = ", ".join(f"{name} {value:+.2f}" for name, value in parts.items())
+    alt = (
+        f"Contributions for {example.rule}: {moved}. With the base value {prediction['base_value']:+.2f} they add "
+        f"up to {log_odds:+.2f}, a probability of {_share(prediction['probability'])}."
+    )
+    row = passengers.iloc[example.position]
+    return {
+        "rule": example.rule,
+        "passenger_id": int(row["passenger_id"]),
+        "survived": bool(row[TARGET]),
+        "attributes": [(name, prediction["passenger"][name]) for name in ATTRIBUTE_NAMES],
+        "left_out": None if left_out is None else float(left_out[example.position]),
+        "probability": prediction["probability"],
+        "base_value": prediction["base_value"],
+        "log_odds": log_odds,
+        "svg": Markup(plots.contributions(parts, example.rule, alt)),
+    }
+
+
+def _column(column: Column, values: pd.Series) -> dict[str, Any]:
+    """One line of the data sheet."""
+    known = values.dropna()
+    if known.empty:
+        contents = "no value"
+    elif column.kind != "text":
+        contents = f"{_number(known.min())} to {_number(known.max())}, median {_number(known.median())}"
+    elif column.choices:
+        counts = known.value_counts()
+        contents = ", ".join(f"{choice} {counts.get(choice, 0)}" for choice in column.choices)
+    else:
+        contents = f"{known.nunique()} different"
+    meaning, unit = COLUMN_NOTES[column.name]
+    kinds = {"int": "whole number", "float": "number", "text": "text"}
+    return {
+        "name": column.name,
+        "meaning": meaning,
+        "type": kinds[column.kind],
+        "unit": unit,
+        "missing": float(values.isna().mean()),
+        "contents": contents,
+    }
+
+
+def _missing_by_outcome(passengers: pd.DataFrame) -> list[tuple[str, float, float]]:
+    """Columns with missing values: the missing share among survivors, and among the others."""
+    missing = passengers.isna()
+    survivors = passengers[TARGET] == 1
+    return [
+        (name, float(missing.loc[survivors, name].mean()), float(missing.loc[~survivors, name].mean()))
+        for name in ATTRIBUTE_NAMES
+        if missing[name].any()
+    ]
+
+
+def _named(values: pd.Series, names: Mapping[Any, str]) -> npt.NDArray[np.object_]:
+    return values.map(names).fillna(UNKNOWN).to_numpy(dtype=object)
+
+
+def _age_band(age_years: pd.Series) -> npt.NDArray[np.object_]:
+    bands = pd.Series(UNKNOWN, index=age_years.index, dtype=object)
+    for name, (low, high) in AGE_BANDS_YEARS.items():
+        bands[(age_years >= low) & (age_years < high)] = name
+    return bands.to_numpy(dtype=object)
+
+
+def _number(value: Any) -> str:
+    """Write a number as short as it is exact enough for people; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return str(value)
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def _share(value: float) -> str:
+    """Write a share as percent, without rounding a rare case to never or always."""
+    percent = 100 * value
+    return f"{percent:.1f} %" if 0 < percent < 1 or 99 < percent < 100 else f"{percent:.0f} %"
