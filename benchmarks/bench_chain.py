@@ -67,7 +67,7 @@ def seconds_of(runs: list[PipelineRun]) -> float:
 
 def measure(variables: dict[str, str], repeats: int, console: Console) -> list[float]:
     """Start a stack and return the seconds of the chain: the first with the data product stale."""
-    with tempfile.TemporaryDirectory() as folder, environment(variables | {"STATE_DIR": folder}):
+    with tempfile.TemporaryDirectory() as folder, environment(variables | {"STATE_DIR": folder, "LLM_CACHE": "0"}):
         settings = get_settings().model_copy(update={"port": free_port()})
         with running_stack(settings, console) as stack:
             follow(stack.client, start_or_join(stack, console, "ingestion"), console)
