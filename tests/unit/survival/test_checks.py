@@ -1,0 +1,184 @@
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflows.passengers import COLUMN_NAMES
+from workflows.survival.checks import Check, chance_bound, check_data, population_stability_index, profile
+
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def failed(checks: list[Check]) -> dict[str, Check]:
+    return {check.check: check for check in checks if not check.passed}
+
+
+def with_value(column: str, value: object) -> Change:
+    def change(df: pd.DataFrame) -> pd.DataFrame:
+        values = df[column].astype(object).where(df.index != 7, value)
+        return df.assign(**{column: values if isinstance(value, str | None) else pd.to_numeric(values)})
+
+    return change
+
+
+def test_the_known_passengers_pass_every_check(titanic: pd.DataFrame) -> None:
+    checks = check_data(titanic, profile(titanic))
+    assert failed(checks) == {}
+    assert len({check.check for check in checks}) == len(checks)
+    for name in ("pclass", "age", "sibsp", "parch", "fare", "survived", "sex", "embarked", "title", "deck"):
+        assert f"drift of {name}" in {check.check for check in checks}
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "detail"),
+    [
+        (lambda df: df.drop(columns=["fare", "sex"]), "columns", "sex is missing, fare is missing"),
+        (lambda df: pd.concat([df, df[["age"]]], axis=1), "columns", "age is there twice"),
+        (lambda df: df.assign(fare=df["fare"].astype(str)), "types", "fare"),
+        (lambda df: df.assign(survived=df["survived"].astype(bool)), "types", "survived"),
+        (lambda df: df.assign(ticket=1), "types", "ticket"),
+        (lambda df: pd.concat([df, df.head(3)]), "unique key", "passenger_id repeats 3 times"),
+        (with_value("sex", None), "required values", "missing: sex 1 times"),
+        (with_value("pclass", math.nan), "required values", "missing: pclass 1 times"),
+        (with_value("pclass", 4), "ranges", "pclass: 4 is outside 1 to 3"),
+        (with_value("survived", 2), "ranges", "survived: 2 is outside 0 to 1"),
+        (with_value("fare", -1.0), "ranges", "fare: -1.0 is outside"),
+        (with_value("fare", math.inf), "ranges", "fare: 'inf' is not a number"),
+        (with_value("sibsp", 0.5), "ranges", "sibsp: '0.5' is not a whole number"),
+        (with_value("sex", "x"), "ranges", "sex: 'x' is none of male, female"),
+        (with_value("ticket", "unknown"), "ranges", "ticket: 'unknown' means missing"),
+        (lambda df: df.head(49), "rows", "at least 50 passengers, there are 49"),
+        (lambda df: df.head(0), "rows", "there are 0"),
+        (lambda df: df[df["survived"] == 0], "outcomes", "5 passengers with survived = 1, there are 0"),
+        (lambda df: df.assign(survived=(df.index > 4) * 1), "outcomes", "survived = 0, there are 5"),
+        (lambda df: df.assign(ticket="one"), "tickets", "at least 5 different tickets, there are 1"),
+    ],
+)
+def test_an_error_is_found_and_named(titanic: pd.DataFrame, change: Change, check: str, detail: str) -> None:
+    found = failed(check_data(change(titanic), folds=6 if "are 5" in detail else 5))
+    assert check in found
+    assert found[check].severity == "error"
+    assert detail in found[check].detail
+
+
+def test_all_wrong_columns_are_named_at_once(titanic: pd.DataFrame) -> None:
+    wrong = with_value("pclass", 4)(with_value("pclass", 4)(titanic)).assign(age=200.0)
+    wrong.loc[3, "pclass"] = 9
+    detail = failed(check_data(wrong))["ranges"].detail
+    assert detail == "pclass: 9 is outside 1 to 3 and 1 others; age: 200.0 is outside 0 to 120"
+
+
+@pytest.mark.parametrize("names", [[], ["company"]])
+def test_neither_order_nor_further_columns_matter(titanic: pd.DataFrame, names: list[str]) -> None:
+    other = titanic.sample(frac=1, random_state=0).assign(**dict.fromkeys(names, "x"))
+    assert failed(check_data(other, profile(titanic))) == {}
+    assert profile(other) == profile(titanic)
+
+
+def test_warnings(titanic: pd.DataFrame) -> None:
+    scarce = titanic[(titanic["survived"] == 0) | (titanic.index % 8 == 0)]
+    checks = failed(check_data(scarce.assign(age=np.nan)))
+    assert set(checks) == {"class balance", "missing age"}
+    assert {check.severity for check in checks.values()} == {"warning"}
+    assert checks["missing age"].detail == "100.0% missing, up to 90% is usual"
+
+
+def test_a_profile_is_json_and_names_nobody(titanic: pd.DataFrame) -> None:
+    kept = profile(titanic)
+    assert json.loads(json.dumps(kept)) == kept
+    assert kept["rows"] == 891
+    for counts in kept["attributes"].values():
+        inside = counts["counts"] if "counts" in counts else counts["values"].values()
+        assert sum(inside) + counts["missing"] == 891
+    assert kept["attributes"]["age"]["missing"] == 177
+    assert kept["attributes"]["title"]["values"]["boy"] == 40
+    assert set(kept["attributes"]["deck"]["values"]) == set("ABCDEFGT")
+    assert "ticket" not in kept["attributes"]
+    text = json.dumps(kept)
+    for column in ("_name", "cabin"):
+        assert not [value for value in titanic[column].dropna().unique() if len(value) > 2 and f'"{value}"' in text]
+
+
+DRIFTS: list[tuple[str, Change]] = [
+    ("sex", lambda df: df.assign(sex=df["sex"].map({"male": "female", "female": "male"}))),
+    ("survived", lambda df: df.assign(survived=df["survived"].where(df.index % 2 == 0, 1))),
+    ("fare", lambda df: df.assign(fare=df["fare"] * 5)),
+    ("age", lambda df: df.assign(age=df["age"].where(df.index % 2 == 0))),
+    ("embarked", lambda df: df.assign(embarked=df["embarked"].where(df.index % 3 > 0, "Q"))),
+    ("title", lambda df: df.assign(_name=df["_name"].str.replace(r",.*?\.", ",", regex=True))),
+    ("deck", lambda df: df.assign(cabin=df["cabin"].fillna("A1"))),
+    ("sibsp", lambda df: df.assign(sibsp=df["sibsp"] + 1)),
+    ("pclass", lambda df: df.assign(pclass=4 - df["pclass"])),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), DRIFTS, ids=[name for name, _ in DRIFTS])
+def test_strong_drift_is_an_error_unless_it_is_accepted(titanic: pd.DataFrame, name: str, change: Change) -> None:
+    found = failed(check_data(change(titanic), profile(titanic)))
+    assert set(found) == {f"drift of {name}"}
+    assert found[f"drift of {name}"].severity == "error"
+    assert "accept_drift" in found[f"drift of {name}"].detail
+    accepted = failed(check_data(change(titanic), profile(titanic), accept_drift=True))
+    assert accepted[f"drift of {name}"].severity == "warning"
+    assert "accepted" in accepted[f"drift of {name}"].detail
+
+
+def test_some_drift_is_a_warning(titanic: pd.DataFrame) -> None:
+    changed = titanic.assign(age=titanic["age"].where(titanic.index % 4 > 0))
+    found = failed(check_data(changed, profile(titanic)))
+    assert {name: check.severity for name, check in found.items()} == {"drift of age": "warning"}
+    assert "accept" not in found["drift of age"].detail
+
+
+def test_a_small_sample_of_the_same_passengers_does_not_drift(titanic: pd.DataFrame) -> None:
+    """The index of 60 passengers is beyond 0.1 by chance alone, in most samples."""
+    beyond_the_bound = drifts = 0
+    for seed in range(30):
+        checks = check_data(titanic.sample(60, random_state=seed), profile(titanic))
+        indices = [float(check.detail.split()[1].rstrip(",")) for check in checks if check.check.startswith("drift of")]
+        beyond_the_bound += max(indices) >= 0.1
+        drifts += len(failed(checks))
+    assert beyond_the_bound >= 25
+    assert drifts == 0
+
+
+def counts(*numbers: float) -> Any:
+    return np.array(numbers, dtype=float)
+
+
+def test_index_by_hand() -> None:
+    # Shares with half a passenger more in each of two bins: 0.5 and 0.5, then 0.25 and 0.75.
+    expected = (0.25 - 0.5) * math.log(0.25 / 0.5) + (0.75 - 0.5) * math.log(0.75 / 0.5)
+    assert population_stability_index(counts(9.5, 9.5), counts(4.5, 14.5)) == pytest.approx(expected)
+    assert population_stability_index(counts(5, 7, 0), counts(5, 7, 0)) == 0
+    # A bin that is empty in both says nothing, one that is empty in one of them is no infinity.
+    assert population_stability_index(counts(5, 7, 0), counts(50, 7, 0)) == population_stability_index(
+        counts(5, 7), counts(50, 7)
+    )
+    assert 0 < population_stability_index(counts(10, 0), counts(0, 10)) < 10
+
+
+def test_bins_end_at_the_deciles(titanic: pd.DataFrame) -> None:
+    kept = profile(titanic.head(100).assign(age=np.arange(1.0, 101.0)))["attributes"]["age"]
+    assert kept["edges"] == pytest.approx([10.9, 20.8, 30.7, 40.6, 50.5, 60.4, 70.3, 80.2, 90.1])
+    assert (kept["counts"], kept["missing"]) == ([10] * 10, 0)
+    # A value on an edge belongs to the bin that ends there, so classes have a bin each.
+    classes = profile(titanic)["attributes"]["pclass"]
+    assert (classes["edges"], classes["counts"]) == ([1, 2, 3], [216, 184, 491, 0])
+
+
+def test_bound_of_chance() -> None:
+    assert chance_bound(counts(40, 60), counts(150, 50)) == pytest.approx((1 / 100 + 1 / 200) * 10.8276, rel=1e-4)
+    assert chance_bound(counts(40, 0), counts(150, 0)) == 0
+
+
+def test_an_attribute_that_was_always_missing_has_a_profile(titanic: pd.DataFrame) -> None:
+    without = titanic.assign(age=np.nan, cabin=None)
+    kept = profile(without)
+    assert kept["attributes"]["age"] == {"edges": [], "counts": [0], "missing": 891}
+    assert set(failed(check_data(titanic, kept))) == {"drift of age", "drift of deck"}
+    assert set(COLUMN_NAMES) == set(titanic.columns)

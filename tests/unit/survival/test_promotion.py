@@ -1,0 +1,144 @@
+import copy
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflows.survival.evaluation import METRICS, Evaluation
+from workflows.survival.promotion import fold_scores, judge, standard_error_factor
+
+FOLDS = {"folds": 5, "repeats": 5}
+BASELINES = {"majority class": (0.5, 0.24), "demo features": (0.86, 0.14)}
+
+
+def version(
+    roc_auc: float = 0.88, brier: float = 0.12, spread: float = 0.02, seed: int = 0, **changes: Any
+) -> dict[str, Any]:
+    """Metadata of a version whose scores vary around these means over the folds, alike for the same seed."""
+    noise = np.random.default_rng(seed).normal(0, 1, 25)
+    noise = (noise - noise.mean()) / noise.std() * spread
+    splits = ("stratified", "grouped")
+    table = [
+        {"split": split, "classifier": name, "roc_auc": auc, "brier": score}
+        | {"roc_auc_spread": spread, "brier_spread": spread}
+        for split in splits
+        for name, (auc, score) in {"model": (roc_auc, brier), **BASELINES}.items()
+    ]
+    folds = {"roc_auc": (roc_auc + noise).tolist(), "brier": (brier + noise).tolist()}
+    return {
+        "version": f"v{seed}",
+        "metrics": {"table": table},
+        "fold_scores": {split: copy.deepcopy(folds) for split in splits},
+        "data_sha256": "data",
+        "evaluation": FOLDS,
+        "parameters": {"seed": 0, "max_depth": 5},
+    } | changes
+
+
+def test_better_than_the_baselines_is_enough_where_nothing_serves() -> None:
+    verdict = judge(version(), None)
+    assert verdict.accepted
+    assert (verdict.reasons, verdict.incumbent) == ((), None)
+    assert json.loads(json.dumps(verdict.to_dict())) == verdict.to_dict()
+
+
+@pytest.mark.parametrize("split", ["stratified", "grouped"])
+@pytest.mark.parametrize("metric", ["roc_auc", "brier"])
+@pytest.mark.parametrize("classifier", list(BASELINES))
+@pytest.mark.parametrize("gain", [0.0, 0.001, math.nan])
+def test_any_baseline_as_good_in_one_figure_is_a_reason(split: str, metric: str, classifier: str, gain: float) -> None:
+    candidate = version()
+    better = 1 if metric == "roc_auc" else -1
+    for row in candidate["metrics"]["table"]:
+        if (row["split"], row["classifier"]) == (split, classifier):
+            row[metric] = (0.88 if metric == "roc_auc" else 0.12) + better * gain
+        if math.isnan(gain) and (row["split"], row["classifier"]) == (split, "model"):
+            row[metric] = math.nan
+    verdict = judge(candidate, None)
+    assert not verdict.accepted
+    assert len(verdict.reasons) == 1
+    assert split in verdict.reasons[0]
+    assert math.isnan(gain) or classifier in verdict.reasons[0]
+
+
+def test_the_same_scores_again_are_not_worse() -> None:
+    verdict = judge(version(), version())
+    assert verdict.accepted
+    assert verdict.comparison == "compared with v0 in the same folds"
+
+
+@pytest.mark.parametrize("figure", [{"roc_auc": 0.875}, {"brier": 0.125}])
+def test_in_the_same_folds_a_small_loss_counts_that_is_lost_in_other_folds(figure: dict[str, float]) -> None:
+    """0.005 in every fold is no chance, though the scores of the folds are 0.02 apart."""
+    verdict = judge(version(**figure), version())
+    assert not verdict.accepted
+    assert len(verdict.reasons) == 2
+    assert {reason.split()[0] for reason in verdict.reasons} == {"stratified", "grouped"}
+    assert judge(version(**figure), version(data_sha256="other")).accepted
+
+
+@pytest.mark.parametrize(
+    "other", [{"data_sha256": "x"}, {"parameters": {"seed": 1}}, {"evaluation": FOLDS | {"repeats": 1}}]
+)
+def test_on_other_data_or_folds_a_large_loss_counts(other: dict[str, Any]) -> None:
+    incumbent = version(seed=1, **other)
+    # The standard error of one mean of 25 folds is 0.0108, of the difference of two 0.0152.
+    assert judge(version(roc_auc=0.868), incumbent).accepted
+    verdict = judge(version(roc_auc=0.861, brier=0.12), incumbent)
+    assert not verdict.accepted
+    assert all("ROC AUC" in reason for reason in verdict.reasons)
+    assert "wider tolerance" in verdict.comparison
+
+
+def test_other_parameters_and_code_on_the_same_data_use_the_same_folds() -> None:
+    incumbent = version(parameters={"seed": 0, "max_depth": 1}, code_sha256="other")
+    assert judge(version(), incumbent).comparison.endswith("in the same folds")
+
+
+def test_the_tolerance_in_the_same_folds_is_one_corrected_standard_error() -> None:
+    assert standard_error_factor(FOLDS) == pytest.approx(1 / 25 + 1 / 4)
+    candidate, incumbent = version(seed=1), version(seed=0)
+    losses = np.array(candidate["fold_scores"]["grouped"]["brier"]) - incumbent["fold_scores"]["grouped"]["brier"]
+    error = math.sqrt((1 / 25 + 1 / 4) * losses.var(ddof=1))
+    for factor, accepted in ((0.99, True), (1.01, False)):
+        worse = copy.deepcopy(candidate)
+        worse["fold_scores"]["grouped"]["brier"] = [
+            score + factor * error for score in candidate["fold_scores"]["grouped"]["brier"]
+        ]
+        assert judge(worse, incumbent).accepted is accepted
+
+
+def test_folds_without_a_score_are_left_out_of_the_comparison() -> None:
+    candidate, incumbent = version(), version()
+    for metadata in (candidate, incumbent):
+        metadata["fold_scores"]["grouped"]["roc_auc"][3] = math.nan
+    assert judge(candidate, incumbent).accepted
+
+
+@pytest.mark.parametrize("left_out", ["fold_scores", "metrics"])
+def test_a_version_of_an_earlier_release_is_compared_as_far_as_it_can_be(left_out: str) -> None:
+    incumbent = {key: value for key, value in version(roc_auc=0.95).items() if key != left_out}
+    verdict = judge(version(), incumbent)
+    assert verdict.accepted is (left_out == "metrics")
+    assert verdict.incumbent == "v0"
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    rows = [
+        {"split": split, "classifier": name, "repeat": repeat, "fold": fold}
+        | {metric: 10 * repeat + fold + (name == "model") * 0.5 for metric in METRICS}
+        for split in ("stratified", "grouped")
+        for repeat in (1, 0)
+        for fold in range(3)
+        for name in ("model", "sex only")
+    ]
+    return Evaluation(pd.DataFrame(rows), pd.DataFrame())
+
+
+def test_fold_scores_are_the_models_in_order(evaluation: Evaluation) -> None:
+    expected = {"brier": [0.5, 1.5, 2.5, 10.5, 11.5, 12.5], "roc_auc": [0.5, 1.5, 2.5, 10.5, 11.5, 12.5]}
+    assert fold_scores(evaluation) == {"stratified": expected, "grouped": expected}
