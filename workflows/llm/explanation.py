@@ -143,7 +143,9 @@ def describe(feature: str, passenger: Mapping[str, Any]) -> str:
         "boarded_at_southampton": f"boarding at {PORTS[known['embarked']]}"
         if known.get("embarked") in PORTS
         else "an unknown port",
-        "companions_survived": "the fate of others on the same ticket",
+        "ticket_number": "the number of the ticket",
+        "ticket_length": "the series of the ticket",
+        "companions_survived": "the fate of the women and children on the same ticket",
     }
     if feature in texts:
         return texts[feature]

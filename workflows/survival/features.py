@@ -1,5 +1,6 @@
 """What the model looks at: one function from a passenger to numbers, for training and serving alike."""
 
+import copy
 import math
 import re
 from collections import defaultdict
@@ -48,7 +49,12 @@ FEATURES: dict[str, Feature] = {
     "has_rare_title": Feature("an officer's, clergyman's, doctor's or noble title", ("_name",)),
     "deck": Feature("deck of the cabin, 1 for A at the top", ("cabin",)),
     "boarded_at_southampton": Feature("came on board at Southampton", ("embarked",)),
-    "companions_survived": Feature("share of known others on the same ticket who survived", ("ticket", "_name"), 1),
+    "ticket_number": Feature("number at the end of the ticket", ("ticket",)),
+    "ticket_length": Feature("characters of the ticket, which tell the series it was sold in", ("ticket",)),
+    # Men are left out: nearly all died, whoever was with them.
+    "companions_survived": Feature(
+        "share of known women, girls and boys on the same ticket who survived", ("ticket", "_name"), 1
+    ),
 }
 FEATURE_NAMES: tuple[str, ...] = tuple(FEATURES)
 
@@ -65,7 +71,10 @@ _COMMON_TITLES = {
 _RARE_TITLES = frozenset(
     "capt col countess don dona dr jonkheer lady major rev sir".split()  # noqa: SIM905
 )
-_TITLE = re.compile(r"(?:the\s+)?([a-z]+)(\.?)(?:\s|$)", re.IGNORECASE)
+_TITLE = re.compile(r"(?:the\s+)?([a-z]+)(\.?)(?:\s+|$)", re.IGNORECASE)
+_TICKET_NUMBER = re.compile(r"\d+$")
+# Hundreds of digits would be infinite, which XGBoost refuses.
+_LARGEST_TICKET_NUMBER = 1e9
 
 
 def title_of(name: str) -> str | None:
@@ -74,13 +83,21 @@ def title_of(name: str) -> str | None:
     A title follows the comma (`Kim, Mr. Min`) or stands first (`Mr Min Kim`). Rare ones need their full
     stop, because `Don` and `Major` are also given names.
     """
-    match = _TITLE.match(name.partition(",")[2].strip() if "," in name else name.strip())
-    if match is None:
-        return None
-    word = match.group(1).lower()
-    if word in _COMMON_TITLES:
-        return _COMMON_TITLES[word]
-    return "rare" if word in _RARE_TITLES and match.group(2) else None
+    return _parse_name(name)[0]
+
+
+def _parse_name(name: str) -> tuple[str | None, str]:
+    """Return the title as `title_of` does, and the name without it, in lower case."""
+    surname, comma, rest = name.partition(",") if "," in name else ("", "", name)
+    rest = rest.strip()
+    match = _TITLE.match(rest)
+    word = match.group(1).lower() if match else ""
+    title = _COMMON_TITLES.get(word)
+    if title is None and match and match.group(2) and word in _RARE_TITLES:
+        title = "rare"
+    if match and title is not None:
+        rest = rest[match.end() :]
+    return title, f"{surname.strip()}{comma}{rest}".lower()
 
 
 def deck_of(cabin: str) -> str:
@@ -90,10 +107,14 @@ def deck_of(cabin: str) -> str:
 
 @dataclass(frozen=True)
 class _Companion:
-    """A passenger of the training part, as others on the same ticket see them."""
+    """A passenger of the training part, as others on the same ticket see them.
 
-    name: Value
+    The name is without its title.
+    """
+
+    name: str | None
     attributes: tuple[Value, ...]
+    is_woman_or_boy: bool
     survived: float
 
 
@@ -101,9 +122,9 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
     """Turn passengers into `FEATURE_NAMES`, float32, NaN where an input is missing.
 
     Learned from the training part alone: who held which ticket and survived, and which tickets, decks and
-    ports occurred. Nobody is their own companion: rows of the same ticket with the same name, or with all
-    other attributes the same, are the passenger. A row of the training part therefore gets the same features
-    at fitting and later, with nothing of its own outcome in them, and a new passenger gets them too.
+    ports occurred. Nobody is their own companion: rows of the same ticket with the same name, whatever the title,
+    or with all other attributes the same, are the passenger. A row of the training part therefore gets the same
+    features at fitting and later, with nothing of its own outcome in them, and a new passenger gets them too.
     """
 
     def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
@@ -116,13 +137,14 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
         companions: dict[str, list[_Companion]] = defaultdict(list)
         seen: dict[str, set[Value]] = {"deck": set(), "embarked": set(), "title": set()}
         for record, survived in zip(_records(X), np.asarray(y, dtype=float), strict=True):
-            ticket, name, cabin = record["ticket"], record["_name"], record["cabin"]
+            ticket, cabin = record["ticket"], record["cabin"]
+            title, name = _title_and_name(record)
             if ticket is not None:
-                companions[str(ticket)].append(_Companion(name, _all_but_name(record), float(survived)))
+                woman_or_boy = _is_woman_or_boy(record["sex"], title, _number(record["age"])) == 1
+                companions[str(ticket)].append(_Companion(name, _all_but_name(record), woman_or_boy, float(survived)))
             if cabin is not None:
                 seen["deck"].add(deck_of(str(cabin)))
-            if name is not None:
-                seen["title"].add(title_of(str(name)))
+            seen["title"].add(title)
             seen["embarked"].add(record["embarked"])
         self.companions_ = dict(companions)
         self.seen_ = {key: frozenset(values - {None}) for key, values in seen.items()}
@@ -130,6 +152,13 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             name: (float(X[name].min()), float(X[name].max())) for name in ("pclass", "age", "sibsp", "parch", "fare")
         }
         return self
+
+    def without_companions(self) -> Self:
+        """Return a copy that knows nobody: everyone's features come out as those of a stranger."""
+        check_is_fitted(self, "companions_")
+        other = copy.copy(self)
+        other.companions_ = {}
+        return other
 
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:
         """Return an array of shape (passengers, features); no row depends on another."""
@@ -143,11 +172,14 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
 
     def row(self, passenger: Mapping[str, Value]) -> list[float]:
         """Return the features of one passenger, given the ten attributes with None where missing."""
-        others = self._companions(passenger)
+        title, name = _title_and_name(passenger)
+        others = self._companions(passenger, name)
+        fates = [other.survived for other in others if other.is_woman_or_boy]
         family = _number(passenger["sibsp"]) + _number(passenger["parch"]) + 1
         group = max(family, len(others) + 1) if not math.isnan(family) else NAN
         fare = _number(passenger["fare"])
-        title = None if passenger["_name"] is None else title_of(str(passenger["_name"]))
+        ticket = None if passenger["ticket"] is None else str(passenger["ticket"])
+        number = _TICKET_NUMBER.search(ticket) if ticket else None
         features = {
             "is_female": NAN if passenger["sex"] is None else float(passenger["sex"] == "female"),
             "pclass": _number(passenger["pclass"]),
@@ -160,7 +192,9 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             "has_rare_title": NAN if title is None else float(title == "rare"),
             "deck": NAN if passenger["cabin"] is None else _DECKS.get(deck_of(str(passenger["cabin"])), NAN),
             "boarded_at_southampton": NAN if passenger["embarked"] is None else float(passenger["embarked"] == "S"),
-            "companions_survived": sum(o.survived for o in others) / len(others) if others else NAN,
+            "ticket_number": min(float(number.group()), _LARGEST_TICKET_NUMBER) if number else NAN,
+            "ticket_length": float(len(ticket)) if ticket else NAN,
+            "companions_survived": sum(fates) / len(fates) if fates else NAN,
         }
         return [features[name] for name in FEATURE_NAMES]
 
@@ -179,12 +213,12 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             learned[name] = lowest <= _number(passenger[name]) <= highest
         return [n for n in ATTRIBUTE_NAMES if passenger[n] is not None and not learned.get(n, True)]
 
-    def _companions(self, passenger: Mapping[str, Value]) -> list[_Companion]:
-        """Return the known others on the same ticket."""
+    def _companions(self, passenger: Mapping[str, Value], name: str | None) -> list[_Companion]:
+        """Return the known others on the same ticket; `name` is the passenger's, without its title."""
         group = self.companions_.get(str(passenger["ticket"]), [])
         if not group or passenger["ticket"] is None:
             return []
-        name, attributes = passenger["_name"], _all_but_name(passenger)
+        attributes = _all_but_name(passenger)
         return [other for other in group if other.name != name and other.attributes != attributes]
 
 
@@ -195,6 +229,10 @@ def _records(X: pd.DataFrame) -> list[dict[str, Value]]:
         column = X[name]
         columns[name] = column.astype(object).where(column.notna(), None).tolist()
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _title_and_name(passenger: Mapping[str, Value]) -> tuple[str | None, str | None]:
+    return (None, None) if passenger["_name"] is None else _parse_name(str(passenger["_name"]))
 
 
 def _all_but_name(passenger: Mapping[str, Value]) -> tuple[Value, ...]:

@@ -68,19 +68,63 @@ def test_known_passenger(titanic: pd.DataFrame, fitted: PassengerFeatures) -> No
         "is_woman_or_boy": 0,
         "has_rare_title": 0,
         "boarded_at_southampton": 1,
+        # A/5 21171
+        "ticket_number": 21171,
+        "ticket_length": 9,
     }
 
 
-def test_companions_are_the_others_on_the_ticket() -> None:
-    family = [{"_name": f"P{n}", "ticket": "T", "age": n, "sibsp": 0, "parch": 0, "fare": 30} for n in (1, 2, 3)]
-    known = people(*family, {"_name": "alone", "ticket": "U"})
-    features = PassengerFeatures().fit(known, [1, 1, 0, 1])
+def test_companions_are_the_other_women_and_boys_on_the_ticket() -> None:
+    family: list[dict[str, object]] = [
+        {"_name": f"A, {name}", "ticket": "T", "age": age, "sibsp": 0, "parch": 0, "fare": 30}
+        for age, name in ((41, "Mrs. B"), (12, "Miss. C"), (3, "Master. D"), (43, "Mr. E"))
+    ]
+    known = people(*family, {"_name": "F, Mr. G", "ticket": "U"})
+    features = PassengerFeatures().fit(known, [1, 1, 0, 0, 1])
     column = list(FEATURE_NAMES).index("companions_survived")
     shares = features.transform(known)[:, column]
-    np.testing.assert_array_equal(shares, np.array([0.5, 0.5, 1, np.nan], dtype=np.float32))
+    np.testing.assert_array_equal(shares, np.array([0.5, 0.5, 1, 2 / 3, np.nan], dtype=np.float32))
     stranger = named(features.row(parse_attributes({"ticket": "T", "age": 9, "sibsp": 0, "parch": 0, "fare": 30})))
     assert stranger["companions_survived"] == pytest.approx(2 / 3)
-    assert (stranger["group_size"], stranger["fare_per_person"]) == (4, 7.5)
+    # Men count among those who travel together.
+    assert (stranger["group_size"], stranger["fare_per_person"]) == (5, 6)
+
+
+def test_husband_and_wife_are_companions() -> None:
+    couple = people(
+        {"_name": "Cumings, Mr. John Bradley", "sex": "male", "ticket": "T"},
+        {"_name": "Cumings, Mrs. John Bradley (Florence Briggs)", "sex": "female", "ticket": "T"},
+    )
+    column = list(FEATURE_NAMES).index("companions_survived")
+    shares = PassengerFeatures().fit(couple, [0, 1]).transform(couple)[:, column]
+    np.testing.assert_array_equal(shares, [1, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("ticket", "number", "length"),
+    [
+        ("PC 17599", 17599, 8),
+        ("315037", 315037, 6),
+        ("LINE", math.nan, 4),
+        ("A/5. 2151", 2151, 9),
+        ("9" * 400, 1e9, 400),
+        (None, math.nan, math.nan),
+    ],
+)
+def test_ticket_number(fitted: PassengerFeatures, ticket: str | None, number: float, length: float) -> None:
+    features = named(fitted.row(parse_attributes({"ticket": ticket})))
+    np.testing.assert_equal([features["ticket_number"], features["ticket_length"]], [number, length])
+    assert not np.isinf(np.float32(features["ticket_number"]))
+
+
+def test_without_companions_everyone_is_a_stranger(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
+    alone = pd.DataFrame(fitted.without_companions().transform(titanic), columns=list(FEATURE_NAMES))
+    known = pd.DataFrame(fitted.transform(titanic), columns=list(FEATURE_NAMES))
+    assert alone["companions_survived"].isna().all()
+    assert 0.25 < known["companions_survived"].notna().mean() < 0.45
+    assert (alone["group_size"] == alone["family_size"]).all()
+    same = [n for n in FEATURE_NAMES if n not in {"companions_survived", "group_size", "fare_per_person"}]
+    pd.testing.assert_frame_equal(alone[same], known[same])
 
 
 def test_own_outcome_never_reaches_the_own_features(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
@@ -97,7 +141,8 @@ def test_renaming_or_changing_one_attribute_does_not_make_somebody_their_own_com
     record: dict[str, object] = {"_name": "A, Mr. B", "ticket": "T", "age": "30", "sex": "male", "pclass": "3"}
     features = PassengerFeatures().fit(people(record), [1])
     column = list(FEATURE_NAMES).index("companions_survived")
-    for change in ({"_name": "C, Mr. D"}, {"sex": "female"}, {"pclass": "1"}):
+    woman = {"_name": "A, Mrs. B", "sex": "female"}
+    for change in ({"_name": "C, Mr. D"}, {"sex": "female"}, {"pclass": "1"}, woman):
         assert math.isnan(features.row(parse_attributes({**record, **change}))[column])
 
 
