@@ -148,3 +148,28 @@ def test_attributes_parsed_before_give_the_same_answer(tmp_path: Path, save: Sav
     save()
     version = inference.serving_version(tmp_path)
     assert inference.predict_with(version, parse_attributes(kim)) == predict_passenger(kim, tmp_path)
+
+
+def test_a_batch_gives_the_same_numbers_as_one_by_one(tmp_path: Path, save: Save, titanic: pd.DataFrame) -> None:
+    save()
+    version = inference.serving_version(tmp_path)
+    some = titanic.sample(60, random_state=1)
+    table = inference.predict_batch(version, some)
+    assert list(table) == ["survived", "probability", "base_value", *FEATURE_NAMES]
+    assert list(table.index) == list(some.index)
+    for (_, record), batched in zip(some.iterrows(), table.to_dict("records"), strict=True):
+        alone = inference.predict_with(version, parse_attributes(record.to_dict()))
+        assert batched == {
+            **{name: alone[name] for name in ("survived", "probability", "base_value")},
+            **alone["contributions"],
+        }
+    pd.testing.assert_frame_equal(inference.predict_batch(version, some, workers=7), table)
+
+
+def test_a_batch_may_be_small_or_empty(tmp_path: Path, save: Save, titanic: pd.DataFrame) -> None:
+    save()
+    version = inference.serving_version(tmp_path)
+    assert len(inference.predict_batch(version, titanic.head(1))) == 1
+    empty = inference.predict_batch(version, titanic.head(0))
+    assert list(empty) == ["survived", "probability", "base_value", *FEATURE_NAMES]
+    assert empty.empty
