@@ -40,6 +40,9 @@ class Classifier(Protocol):
         """Return an array of shape (passengers, 2), the probability of survival last."""
 
 
+Fit = Callable[[pd.DataFrame, Outcomes], Classifier]
+
+
 class SexOnly(ClassifierMixin, BaseEstimator):
     """Predict the survival rate of the passenger's sex in the training part."""
 
@@ -107,7 +110,7 @@ def _demo_features() -> Pipeline:
 
 
 # Each maps a training part to something fitted, imputation and encoding included.
-BASELINES: Mapping[str, Callable[[pd.DataFrame, Outcomes], Classifier]] = {
+BASELINES: Mapping[str, Fit] = {
     "majority class": lambda X, y: DummyClassifier(strategy="prior").fit(X, y),
     "sex only": lambda X, y: SexOnly().fit(X, y),
     "logistic regression": lambda X, y: _logistic_regression().fit(X, y),
@@ -247,7 +250,7 @@ class Evaluation:
         ]
 
 
-def _folds(
+def split_folds(
     df: pd.DataFrame, folds: int, repeats: int, seed: int
 ) -> Iterator[tuple[str, int, int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield split, repeat, fold and the rows of both parts; in `grouped` no ticket is in both."""
@@ -264,27 +267,44 @@ def _folds(
 def evaluate(
     df: pd.DataFrame, parameters: Parameters, folds: int = 5, repeats: int = 5, workers: int = 2
 ) -> Evaluation:
-    """Fit model and baselines on each training part, and score them on the part left out.
+    """Fit the model with `parameters` and the baselines on each training part, and score them on the part left out.
+
+    `parameters.seed` also shuffles the folds; see `cross_validate`.
+    """
+    classifiers = {MODEL: lambda X, y: fit(X, y, parameters), **BASELINES}
+    return cross_validate(df, classifiers, folds=folds, repeats=repeats, seed=parameters.seed, workers=workers)
+
+
+def cross_validate(
+    df: pd.DataFrame,
+    classifiers: Mapping[str, Fit],
+    *,
+    folds: int = 5,
+    repeats: int = 5,
+    seed: int = 0,
+    workers: int = 2,
+) -> Evaluation:
+    """Fit the classifiers on each training part, and score them on the part left out.
 
     Two splits: `stratified` by outcome, and `grouped`, in which passengers who share a ticket (families, mostly)
     are on one side, as the stricter figure.
 
     Args:
         df: One row per passenger, the canonical columns.
-        parameters: Of the model; `seed` also shuffles the folds, a different one each repeat.
+        classifiers: What to fit, by name; whatever is chosen or learned must be so in the fit. Predictions are kept
+            of the one named `MODEL`.
         folds: Parts of each split.
-        repeats: Times that each split is drawn.
+        repeats: Times that each split is drawn, with another seed each.
+        seed: Shuffles the folds.
         workers: Threads; the result does not depend on them.
     """
 
     def run(part: tuple[str, int, int, Any, Any]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
         split, repeat, fold, fitted, left_out = part
         X, y = df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy()
-        classifiers: dict[str, Classifier] = {MODEL: fit(X.iloc[fitted], y[fitted], parameters)}
-        for name, fit_baseline in BASELINES.items():
-            classifiers[name] = fit_baseline(X.iloc[fitted], y[fitted])
         scores = []
-        for name, classifier in classifiers.items():
+        for name, fit_classifier in classifiers.items():
+            classifier = fit_classifier(X.iloc[fitted], y[fitted])
             probability = classifier.predict_proba(X.iloc[left_out])[:, 1].astype(float)
             values = {metric: score(y[left_out], probability) for metric, score in METRICS.items()}
             scores.append({"split": split, "classifier": name, "repeat": repeat, "fold": fold, **values})
@@ -302,7 +322,7 @@ def evaluate(
 
     # Each worker fits with one thread: pools of threads inside would wait for each other, ten times slower.
     with threadpool_limits(1), ThreadPoolExecutor(workers) as executor:
-        results = list(executor.map(run, _folds(df, folds, repeats, parameters.seed)))
+        results = list(executor.map(run, split_folds(df, folds, repeats, seed)))
     return Evaluation(
         scores=pd.DataFrame([score for scores, _ in results for score in scores]),
         predictions=pd.concat([predictions for _, predictions in results], ignore_index=True),

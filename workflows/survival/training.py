@@ -18,7 +18,7 @@ class Parameters:
 
     Args:
         alone_weight: Weight in the loss of each passenger's copy without companions, beside 1 of the passenger
-            (`fit`).
+            (`training_rows`).
         stranger_weight: Weight of the copy of whom less is known.
         missing_rate: Share of attributes taken away from that copy.
         seed: Of rows and columns drawn for each tree, and of the attributes taken away.
@@ -63,23 +63,51 @@ def make_model(parameters: Parameters) -> XGBClassifier:
     )
 
 
-def fit(X: pd.DataFrame, y: npt.NDArray[np.int64], parameters: Parameters) -> Pipeline:
-    """Fit a pipeline, features then XGBoost, on passengers `X` (attribute columns, one row each) and outcomes (0 or 1).
+@dataclass(frozen=True)
+class TrainingRows:
+    """What the model is fitted on, and how it was made.
 
-    The model sees each passenger three times: as known, without companions, and as a stranger, without companions
-    and with attributes missing at random (`hide_attributes`). In the data most companions are known, and hardly an
-    attribute but age and cabin is missing; callers are strangers who leave things out. Without the copies the model
-    would answer them with whatever branch a tree has left over. The copies are made of the training part only,
-    never of passengers that a model is judged on.
+    Args:
+        features: Fitted on the passengers.
+        rows: Of shape (3 * passengers, features): all as known, all without companions, all as strangers.
+        outcomes: 0 or 1, one a row.
+    """
 
-    The same rows, parameters and library versions give the same model, bit for bit.
+    features: PassengerFeatures
+    rows: npt.NDArray[np.float32]
+    outcomes: npt.NDArray[np.int64]
+
+
+def training_rows(X: pd.DataFrame, y: npt.NDArray[np.int64], parameters: Parameters) -> TrainingRows:
+    """Show each passenger three times: as known, without companions, and as a stranger.
+
+    A stranger is without companions and with attributes missing at random (`hide_attributes`). In the data most
+    companions are known, and hardly an attribute but age and cabin is missing; callers are strangers who leave
+    things out. Without the copies the model would answer them with whatever branch a tree has left over. The
+    copies are made of the training part only, never of passengers that a model is judged on.
+
+    Only `missing_rate` and `seed` of the parameters matter here.
     """
     features = PassengerFeatures().fit(X, y)
     nobody = features.without_companions()
     rows = [features.transform(X), nobody.transform(X), nobody.transform(hide_attributes(X, parameters))]
-    weights = np.repeat([1, parameters.alone_weight, parameters.stranger_weight], len(X))
-    model = make_model(parameters).fit(np.concatenate(rows), np.tile(y, 3), sample_weight=weights / weights.mean())
-    return Pipeline([("features", features), ("model", model)])
+    return TrainingRows(features, np.concatenate(rows), np.tile(y, 3))
+
+
+def fit(X: pd.DataFrame, y: npt.NDArray[np.int64], parameters: Parameters) -> Pipeline:
+    """Fit a new pipeline on passengers `X` (attribute columns, one row each) and outcomes `y` (0 or 1).
+
+    The same rows, parameters and library versions give the same model, bit for bit.
+    """
+    return fit_rows(training_rows(X, y, parameters), parameters)
+
+
+def fit_rows(training: TrainingRows, parameters: Parameters) -> Pipeline:
+    """Fit the model on rows made before, and return the pipeline: features, then XGBoost."""
+    passengers = len(training.rows) // 3
+    weights = np.repeat([1, parameters.alone_weight, parameters.stranger_weight], passengers)
+    model = make_model(parameters).fit(training.rows, training.outcomes, sample_weight=weights / weights.mean())
+    return Pipeline([("features", training.features), ("model", model)])
 
 
 def hide_attributes(X: pd.DataFrame, parameters: Parameters) -> pd.DataFrame:

@@ -10,10 +10,10 @@ from workflows.survival.evaluation import (
     METRICS,
     Evaluation,
     SexOnly,
-    _folds,
     calibration_line,
     evaluate,
     log_odds,
+    split_folds,
 )
 from workflows.survival.training import Parameters
 
@@ -25,7 +25,7 @@ def evaluation(titanic: pd.DataFrame) -> Evaluation:
 
 def test_folds_are_disjoint_complete_and_grouped_by_ticket(titanic: pd.DataFrame) -> None:
     left_out: dict[tuple[str, int], list[int]] = {}
-    for split, repeat, _, fitted, test in _folds(titanic, folds=5, repeats=2, seed=0):
+    for split, repeat, _, fitted, test in split_folds(titanic, folds=5, repeats=2, seed=0):
         assert not set(fitted) & set(test)
         left_out.setdefault((split, repeat), []).extend(test)
         if split == "grouped":
