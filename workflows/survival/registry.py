@@ -22,7 +22,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -174,6 +174,11 @@ def version_names(models_dir: Path) -> list[str]:
         return []
 
 
+def made_at(name: str) -> datetime:
+    """Return the moment that is part of a version's name."""
+    return datetime.strptime(name.partition("-")[0], _TIME).replace(tzinfo=UTC)
+
+
 def save(
     models_dir: Path,
     pipeline: Pipeline,
@@ -204,7 +209,7 @@ def save(
                 content = {
                     "version": name,
                     "format": FORMAT,
-                    "created_utc": _created(name),
+                    "created_utc": made_at(name).isoformat(),
                     "fingerprint": fingerprint_,
                     "model_sha256": _hash_file(folder / MODEL_FILE),
                     "features": list(FEATURE_NAMES),
@@ -279,7 +284,7 @@ def usable_versions(models_dir: Path) -> Iterator[Version]:
 
     In a folder without a pointer the newest comes first. Unusable ones are logged as warnings and skipped.
     """
-    for name in _serving_order(models_dir):
+    for name in _serving_order(models_dir, history(models_dir)):
         try:
             yield load(models_dir, name)
         except UnusableVersionError as error:
@@ -340,7 +345,7 @@ def history(models_dir: Path) -> list[Entry]:
             error,
         )
     return [
-        Entry(name, _created(name), NEWEST)
+        Entry(name, made_at(name).isoformat(), NEWEST)
         for name in reversed(version_names(models_dir))
         if not _was_rejected(models_dir, name)
     ]
@@ -408,7 +413,7 @@ def was_left_by_hand(models_dir: Path, name: str) -> bool:
 
 def last_profile(models_dir: Path) -> dict[str, Any] | None:
     """Return the counts (`checks.profile`) of what the version that serves was trained on, None where unknown."""
-    for name in _serving_order(models_dir):
+    for name in _serving_order(models_dir, history(models_dir)):
         try:
             return read_metadata(models_dir, name).get("profile")
         except UnusableVersionError:
@@ -427,7 +432,9 @@ def overview(models_dir: Path) -> list[Listed]:
         except UnusableVersionError as error:
             unusable[name] = str(error)
     on_disk = version_names(models_dir)
-    serving = next((name for name in _serving_order(models_dir) if name in on_disk and name not in unusable), None)
+    serving = next(
+        (name for name in _serving_order(models_dir, entries) if name in on_disk and name not in unusable), None
+    )
     listed = []
     for name in on_disk:
         try:
@@ -447,6 +454,11 @@ def overview(models_dir: Path) -> list[Listed]:
             status, note = "candidate", ""
         listed.append(Listed(name, status, note, metadata))
     return listed
+
+
+def status(models_dir: Path, name: str) -> Status:
+    """Return what became of a version."""
+    return next(listed.status for listed in overview(models_dir) if listed.name == name)
 
 
 @contextmanager
@@ -491,16 +503,11 @@ def _check_predictions(metadata: Mapping[str, Any], pipeline: Pipeline) -> None:
         raise UnusableVersionError("predicts otherwise with this code than with the code that made it")
 
 
-def _serving_order(models_dir: Path) -> list[str]:
+def _serving_order(models_dir: Path, entries: Sequence[Entry]) -> list[str]:
     """Names of versions in the order in which they are to serve; only the first may be gone from the disk."""
-    entries, on_disk = history(models_dir), version_names(models_dir)
-    names = _distinct(
-        [
-            *reversed(_standing(entries)),
-            *(entry.version for entry in reversed(entries)),
-            *(name for name in on_disk if not _was_rejected(models_dir, name)),
-        ]
-    )
+    on_disk = version_names(models_dir)
+    others = (name for name in on_disk if not _was_rejected(models_dir, name))
+    names = _distinct([*reversed(_standing(entries)), *others])
     return [name for position, name in enumerate(names) if position == 0 or name in on_disk]
 
 
@@ -519,10 +526,12 @@ def _standing(entries: Iterable[Entry]) -> list[str]:
 def _point_to(models_dir: Path, name: str, why: str) -> None:
     """Write the pointer; the lock must be held."""
     entries = history(models_dir)
-    if entries and entries[-1] == Entry(name, _created(name), NEWEST):
-        # It has just been written and is promoted now.
+    if entries and entries[-1].version == name:
+        if entries[-1].why != NEWEST:
+            return
+        # It has just been written, and is promoted now.
         entries.pop()
-    entries = [*entries, Entry(name, datetime.now(UTC).isoformat(timespec="seconds"), why)][-_HISTORY_KEPT:]
+    entries = [*entries, Entry(name, datetime.now(UTC).isoformat(), why)][-_HISTORY_KEPT:]
     content = {"history": [asdict(entry) for entry in entries]}
     write_text_atomically(models_dir / POINTER_FILE, json.dumps(content, indent=2) + "\n")
 
@@ -534,10 +543,6 @@ def _was_rejected(models_dir: Path, name: str) -> bool:
     except UnusableVersionError:
         return False
     return isinstance(outcome, dict) and outcome.get("accepted") is False
-
-
-def _created(name: str) -> str:
-    return datetime.strptime(name.partition("-")[0], _TIME).replace(tzinfo=UTC).isoformat()
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -565,8 +570,7 @@ def _next_name(models_dir: Path, fingerprint_: str) -> str:
     moment = datetime.now(UTC)
     newest = next(iter(version_names(models_dir)), None)
     if newest is not None:
-        last = datetime.strptime(newest.partition("-")[0], _TIME).replace(tzinfo=UTC)
-        moment = max(moment, last + timedelta(microseconds=1))
+        moment = max(moment, made_at(newest) + timedelta(microseconds=1))
     return f"{moment.strftime(_TIME)}-{fingerprint_[:8]}"
 
 
@@ -589,7 +593,7 @@ def _prune(models_dir: Path) -> None:
 def _serving_and_before(models_dir: Path) -> set[str]:
     """Names of the version that serves, of the one that would serve after it, and of those pointed to in vain."""
     names, usable = set(), 0
-    for name in _serving_order(models_dir):
+    for name in _serving_order(models_dir, history(models_dir)):
         names.add(name)
         try:
             load(models_dir, name)

@@ -1,9 +1,13 @@
 import json
 import logging
 import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import joblib
@@ -56,6 +60,8 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: edit_metadata(folder, features=["age"]), "other features"),
     (lambda folder: edit_metadata(folder, libraries={"scikit-learn": "0.1.0"}), "made with scikit-learn 0.1.0"),
     (lambda folder: edit_metadata(folder, libraries=None), "made with scikit-learn None"),
+    (lambda folder: edit_metadata(folder, probe=[0.1, 0.2, 0.3, 0.4, 0.5]), "predicts otherwise with this code"),
+    (lambda folder: edit_metadata(folder, probe=[0.1]), "predicts otherwise with this code"),
     (replace_model, "not a survival model"),
     (damage_model, "cannot be read"),
 ]
@@ -169,3 +175,417 @@ def test_hash_of_the_data(titanic: pd.DataFrame) -> None:
 def test_fingerprint_depends_on_the_content_and_not_the_order() -> None:
     assert registry.fingerprint({"a": 1, "b": 2}) == registry.fingerprint({"b": 2, "a": 1})
     assert registry.fingerprint({"a": 1}) != registry.fingerprint({"a": 2})
+
+
+def test_the_fingerprint_covers_every_module_that_the_model_is_made_with() -> None:
+    """The modules that training and evaluation import, directly or through others, are hashed."""
+    package = Path(registry.__file__).parents[1]
+    found: set[str] = set()
+    waiting = ["survival/training.py", "survival/evaluation.py"]
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        for name in re.findall(r"^from workflows\.([\w.]+) import", (package / module).read_text(), re.MULTILINE):
+            path = name.replace(".", "/") + ".py"
+            # What raises errors decides no figure.
+            if path not in found and path != "errors.py":
+                waiting.append(path)
+    assert found == set(registry._MODEL_MODULES)
+
+
+class TestPointer:
+    def test_a_promoted_version_serves_and_the_history_says_since_when(self, tmp_path: Path, save: Save) -> None:
+        first, second, third = save(), save(), save()
+        registry.promote(tmp_path, second)
+        assert registry.serving_version(tmp_path).name == second
+        registry.promote(tmp_path, third, registry.PROMOTED)
+        assert registry.serving_version(tmp_path).name == third
+        entries = registry.history(tmp_path)
+        # Those before the first promotion served as the newest.
+        assert [(entry.version, entry.why) for entry in entries] == [
+            (first, "the newest"),
+            (second, "the newest"),
+            (third, "the newest"),
+            (second, "promoted by hand"),
+            (third, "promoted"),
+        ]
+        assert [entry.since_utc for entry in entries] == sorted(entry.since_utc for entry in entries)
+
+    def test_a_newer_version_does_not_serve_until_it_is_promoted(self, tmp_path: Path, save: Save) -> None:
+        first = save()
+        registry.promote(tmp_path, first)
+        second = save()
+        assert registry.serving_version(tmp_path).name == first
+        assert registry.promote_in_place_of(tmp_path, second, first)
+        assert registry.serving_version(tmp_path).name == second
+
+    def test_promoting_what_serves_changes_nothing(self, tmp_path: Path, save: Save) -> None:
+        registry.promote(tmp_path, name := save())
+        before = registry.history(tmp_path)
+        assert [entry.version for entry in before] == [name]
+        registry.promote(tmp_path, name)
+        assert registry.history(tmp_path) == before
+
+    def test_a_version_judged_beside_another_than_serves_is_not_promoted(self, tmp_path: Path, save: Save) -> None:
+        first, second, third = save(), save(), save()
+        registry.promote(tmp_path, second)
+        assert not registry.promote_in_place_of(tmp_path, third, first)
+        assert not registry.promote_in_place_of(tmp_path, third, None)
+        assert registry.serving_version(tmp_path).name == second
+
+    def test_without_a_pointer_the_newest_not_rejected_serves(
+        self, tmp_path: Path, save: Save, pipeline: Pipeline
+    ) -> None:
+        good = save()
+        registry.save(tmp_path, pipeline, {"promotion": {"accepted": False, "reasons": ["r"]}}, "ab" * 32)
+        assert registry.serving_version(tmp_path).name == good
+
+    def test_rejected_versions_alone_do_not_serve(self, tmp_path: Path, pipeline: Pipeline) -> None:
+        registry.save(tmp_path, pipeline, {"promotion": {"accepted": False, "reasons": ["r"]}}, "ab" * 32)
+        with pytest.raises(NotReadyError, match="none of the 1 versions can serve"):
+            registry.serving_version(tmp_path)
+
+    @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
+    def test_an_unusable_promoted_version_leaves_the_one_promoted_before_serving(
+        self,
+        tmp_path: Path,
+        save: Save,
+        caplog: pytest.LogCaptureFixture,
+        damage: Callable[[Path], object],
+        reason: str,
+    ) -> None:
+        names = [save() for _ in range(4)]
+        for name in (names[1], names[0], names[2]):
+            registry.promote(tmp_path, name)
+        damage(tmp_path / names[2])
+        assert registry.serving_version(tmp_path).name == names[0]
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert names[2] in caplog.text
+        assert reason in caplog.text
+
+    def test_a_promoted_version_that_is_gone_is_said(
+        self, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        first, second = save(), save()
+        registry.promote(tmp_path, second)
+        shutil.rmtree(tmp_path / second)
+        assert registry.serving_version(tmp_path).name == first
+        assert second in caplog.text
+
+    def test_old_versions_that_were_dropped_are_not_missed(
+        self, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        names = [save() for _ in range(4)]
+        for name in names:
+            registry.promote(tmp_path, name)
+        shutil.rmtree(tmp_path / names[1])
+        shutil.rmtree(tmp_path / names[2])
+        truncate("model.joblib")(tmp_path / names[3])
+        assert registry.serving_version(tmp_path).name == names[0]
+        assert len(caplog.records) == 1
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "{",
+            "[]",
+            "{}",
+            '{"history": [1]}',
+            '{"history": [{"version": "../x", "since_utc": "", "why": ""}]}',
+            "\xff",
+        ],
+    )
+    def test_an_unreadable_pointer_is_said_and_mended_by_a_promotion(
+        self, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture, text: str
+    ) -> None:
+        first, second = save(), save()
+        (tmp_path / "serving.json").write_text(text, encoding="latin-1")
+        assert registry.serving_version(tmp_path).name == second
+        assert "serving.json cannot be read" in caplog.text
+        registry.promote(tmp_path, first)
+        caplog.clear()
+        assert registry.serving_version(tmp_path).name == first
+        assert caplog.text == ""
+
+    def test_an_unusable_version_cannot_be_promoted(self, tmp_path: Path, save: Save) -> None:
+        good, bad = save(), save()
+        registry.promote(tmp_path, good)
+        delete("model.joblib")(tmp_path / bad)
+        before = (tmp_path / "serving.json").read_bytes()
+        for promote in (registry.promote, lambda *args: registry.promote_in_place_of(*args, good)):
+            with pytest.raises(registry.UnusableVersionError, match=r"model\.joblib is missing"):
+                promote(tmp_path, bad)
+        assert (tmp_path / "serving.json").read_bytes() == before
+
+    def test_a_process_killed_while_it_points_leaves_what_served(
+        self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = save(), save()
+        registry.promote(tmp_path, first)
+        for step in ("os.fsync", "os.chmod", "os.replace"):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"workflows.files.{step}", raiser(KeyboardInterrupt))
+                with pytest.raises(KeyboardInterrupt):
+                    registry.promote(tmp_path, second)
+            assert registry.serving_version(tmp_path).name == first
+            assert names_in(tmp_path) == sorted([first, second, "serving.json"])
+        registry.promote(tmp_path, second)
+        assert registry.serving_version(tmp_path).name == second
+
+    def test_changes_at_the_same_time_are_all_kept(
+        self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [save() for _ in range(4)]
+        written: list[str] = []
+        original = registry.write_text_atomically
+        monkeypatch.setattr(
+            registry, "write_text_atomically", lambda path, text: written.append(text) or original(path, text)
+        )
+
+        def promote_in_turn(name: str) -> None:
+            for _ in range(4):
+                registry.promote(tmp_path, name)
+                assert registry.serving_version(tmp_path).name in names
+
+        with ThreadPoolExecutor(4) as executor:
+            list(executor.map(promote_in_turn, names))
+        assert len(written) > 4
+        # The versions on disk before the first promotion are part of the history.
+        whys = [entry.why for entry in registry.history(tmp_path)]
+        assert whys.count(registry.PROMOTED_BY_HAND) == len(written)
+
+    def test_another_process_waits_for_the_lock(self, tmp_path: Path, save: Save) -> None:
+        name = save()
+        program = (
+            "import sys; from filelock import FileLock\n"
+            "with FileLock(sys.argv[1]):\n"
+            "    print('held', flush=True); sys.stdin.read()\n"
+        )
+        lock = str(tmp_path / ".serving.lock")
+        with (
+            subprocess.Popen([sys.executable, "-c", program, lock], stdin=-1, stdout=-1) as process,
+            ThreadPoolExecutor(1) as executor,
+        ):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            promotion = executor.submit(registry.promote, tmp_path, name)
+            assert not wait([promotion], 0.3).done
+            assert not (tmp_path / "serving.json").exists()
+            process.stdin.close()
+            promotion.result(30)
+        assert registry.history(tmp_path)[-1].why == registry.PROMOTED_BY_HAND
+
+    def test_a_lock_that_is_held_for_too_long_is_said(
+        self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = save()
+        monkeypatch.setattr(registry, "_TRAINING_LOCK_SECONDS", 0.05)
+        with registry.training(tmp_path):
+            with pytest.raises(NotReadyError, match="another process"), registry.training(tmp_path):
+                pytest.fail("two trainings at once")
+            # Training does not keep anybody from promoting.
+            registry.promote(tmp_path, name)
+
+
+class TestRollBack:
+    def test_it_goes_back_and_not_forward_again(self, tmp_path: Path, save: Save) -> None:
+        names = []
+        for _ in range(3):
+            names.append(save())
+            registry.promote(tmp_path, names[-1])
+        assert registry.roll_back(tmp_path) == (names[2], names[1])
+        assert registry.serving_version(tmp_path).name == names[1]
+        assert registry.roll_back(tmp_path) == (names[1], names[0])
+        with pytest.raises(NotReadyError, match="no usable version that served before"):
+            registry.roll_back(tmp_path)
+        assert registry.serving_version(tmp_path).name == names[0]
+
+    def test_after_a_promotion_by_hand_it_goes_to_what_served_before_that(self, tmp_path: Path, save: Save) -> None:
+        names = [save() for _ in range(3)]
+        for name in (*names, names[0]):
+            registry.promote(tmp_path, name)
+        assert registry.roll_back(tmp_path) == (names[0], names[2])
+
+    def test_without_a_pointer_it_goes_to_the_version_before(self, tmp_path: Path, save: Save) -> None:
+        names = [save() for _ in range(3)]
+        assert registry.roll_back(tmp_path) == (names[2], names[1])
+        assert registry.roll_back(tmp_path) == (names[1], names[0])
+
+    def test_it_passes_over_what_cannot_serve(
+        self, tmp_path: Path, save: Save, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        names = [save() for _ in range(3)]
+        for name in names:
+            registry.promote(tmp_path, name)
+        truncate("model.joblib")(tmp_path / names[1])
+        assert registry.roll_back(tmp_path) == (names[2], names[0])
+        assert names[1] in caplog.text
+
+    def test_what_was_rolled_back_serves_only_where_nothing_else_can(self, tmp_path: Path, save: Save) -> None:
+        names = [save() for _ in range(3)]
+        for name in names:
+            registry.promote(tmp_path, name)
+        registry.roll_back(tmp_path)
+        truncate("model.joblib")(tmp_path / names[1])
+        assert registry.serving_version(tmp_path).name == names[0]
+        truncate("model.joblib")(tmp_path / names[0])
+        assert registry.serving_version(tmp_path).name == names[2]
+
+    @pytest.mark.parametrize(("change", "by_hand"), [("roll back", True), ("by hand", True), ("automatic", False)])
+    def test_what_somebody_replaced_is_told_from_what_was_superseded(
+        self, tmp_path: Path, save: Save, change: str, by_hand: bool
+    ) -> None:
+        first, second, third = save(), save(), save()
+        registry.promote(tmp_path, first)
+        registry.promote(tmp_path, second)
+        assert not registry.was_left_by_hand(tmp_path, second)
+        if change == "roll back":
+            registry.roll_back(tmp_path)
+        else:
+            registry.promote(tmp_path, third, registry.PROMOTED if change == "automatic" else registry.PROMOTED_BY_HAND)
+        assert registry.was_left_by_hand(tmp_path, second) is by_hand
+        assert not registry.was_left_by_hand(tmp_path, "never there")
+
+
+class TestKeeping:
+    def test_what_serves_and_what_served_before_are_never_dropped(
+        self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(registry, "KEPT_VERSIONS", 2)
+        names = [save() for _ in range(2)]
+        registry.promote(tmp_path, names[0])
+        registry.promote(tmp_path, names[1])
+        later = [save() for _ in range(4)]
+        assert registry.version_names(tmp_path) == [later[3], later[2], names[1], names[0]]
+        assert registry.roll_back(tmp_path) == (names[1], names[0])
+
+    def test_nor_where_the_promoted_one_is_damaged(
+        self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [save() for _ in range(3)]
+        for name in names:
+            registry.promote(tmp_path, name)
+        truncate("model.joblib")(tmp_path / names[2])
+        monkeypatch.setattr(registry, "KEPT_VERSIONS", 1)
+        save()
+        assert registry.serving_version(tmp_path).name == names[1]
+        assert registry.roll_back(tmp_path) == (names[2], names[1])
+        assert registry.roll_back(tmp_path) == (names[1], names[0])
+
+    def test_further_files_are_part_of_the_version(self, tmp_path: Path, pipeline: Pipeline) -> None:
+        files = {"card.html": lambda metadata: f"<p>{metadata['version']} é {metadata['rows']}</p>"}
+        name = registry.save(tmp_path, pipeline, {"rows": 891}, "ab" * 32, files)
+        assert (tmp_path / name / "card.html").read_text(encoding="utf-8") == f"<p>{name} é 891</p>"
+        assert registry.load(tmp_path, name).name == name
+
+    def test_a_file_that_cannot_be_made_leaves_no_version(self, tmp_path: Path, pipeline: Pipeline) -> None:
+        with pytest.raises(ZeroDivisionError):
+            registry.save(tmp_path, pipeline, {}, "ab" * 32, {"card.html": lambda _: str(1 / 0)})
+        assert registry.version_names(tmp_path) == names_in(tmp_path) == []
+
+    def test_a_pointer_half_written_long_ago_is_cleared(self, tmp_path: Path, save: Save) -> None:
+        abandoned = tmp_path / ".serving.json.abc"
+        abandoned.write_text("{")
+        os.utime(abandoned, (0, 0))
+        assert names_in(tmp_path) == [".serving.json.abc"]
+        name = save()
+        assert names_in(tmp_path) == [name]
+
+    def test_a_version_is_found_by_what_it_was_made_of(self, tmp_path: Path, pipeline: Pipeline) -> None:
+        # The same first characters, which are part of the name.
+        first = registry.save(tmp_path, pipeline, {}, "ab" * 32)
+        registry.save(tmp_path, pipeline, {}, "ab" * 31 + "cd")
+        found = registry.find(tmp_path, "ab" * 32)
+        assert found is not None
+        assert found.name == first
+        assert registry.find(tmp_path, "cd" * 32) is None
+        delete("metadata.json")(tmp_path / first)
+        assert registry.find(tmp_path, "ab" * 32) is None
+
+    def test_the_last_profile_is_of_what_serves(self, tmp_path: Path, pipeline: Pipeline) -> None:
+        assert registry.last_profile(tmp_path) is None
+        names = [registry.save(tmp_path, pipeline, {"profile": {"rows": rows}}, "ab" * 32) for rows in (1, 2)]
+        registry.promote(tmp_path, names[0])
+        assert registry.last_profile(tmp_path) == {"rows": 1}
+        # A model made by other libraries cannot serve, but what it was trained on is still known.
+        edit_metadata(tmp_path / names[0], libraries={})
+        assert registry.last_profile(tmp_path) == {"rows": 1}
+        truncate("metadata.json")(tmp_path / names[0])
+        assert registry.last_profile(tmp_path) == {"rows": 2}
+
+
+def test_overview(tmp_path: Path, save: Save, pipeline: Pipeline) -> None:
+    assert registry.overview(tmp_path / "not there") == []
+    before, serving = save(), save()
+    registry.promote(tmp_path, serving)
+    promotion = {"accepted": False, "reasons": ["worse", "and worse"]}
+    rejected = registry.save(tmp_path, pipeline, {"promotion": promotion}, "ab" * 32)
+    candidate, unusable = save(), save()
+    delete("model.joblib")(tmp_path / unusable)
+    listed = registry.overview(tmp_path)
+    assert [(version.name, version.status) for version in listed] == [
+        (unusable, "unusable"),
+        (candidate, "candidate"),
+        (rejected, "rejected"),
+        (serving, "serving"),
+        (before, "served before"),
+    ]
+    notes = {version.name: version.note for version in listed}
+    assert notes[unusable] == "model.joblib is missing"
+    assert notes[rejected] == "worse; and worse"
+    assert notes[serving].startswith("promoted by hand 20")
+    assert {registry.status(tmp_path, version.name) == version.status for version in listed} == {True}
+    # Where the promoted one breaks, the list says what serves instead.
+    truncate("model.joblib")(tmp_path / serving)
+    assert registry.status(tmp_path, serving) == "unusable"
+    assert (
+        registry.status(tmp_path, before)
+        == "serving"
+        == registry.status(tmp_path, registry.serving_version(tmp_path).name)
+    )
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class TestGitCommit:
+    def test_a_branch(self, tmp_path: Path) -> None:
+        write(tmp_path / ".git" / "HEAD", "ref: refs/heads/main\n")
+        assert registry.git_commit(tmp_path) is None
+        write(tmp_path / ".git" / "packed-refs", f"# pack-refs\n{'1' * 40} refs/heads/m\n{COMMIT} refs/heads/main\n")
+        assert registry.git_commit(tmp_path) == COMMIT
+        write(tmp_path / ".git" / "refs" / "heads" / "main", f"{'2' * 40}\n")
+        assert registry.git_commit(tmp_path) == "2" * 40
+
+    def test_no_branch(self, tmp_path: Path) -> None:
+        write(tmp_path / ".git" / "HEAD", f"{COMMIT}\n")
+        assert registry.git_commit(tmp_path) == COMMIT
+
+    @pytest.mark.parametrize("absolute", [True, False])
+    def test_a_worktree(self, tmp_path: Path, absolute: bool) -> None:
+        git = tmp_path / "main" / ".git"
+        write(git / "refs" / "heads" / "side", f"{COMMIT}\n")
+        write(git / "worktrees" / "side" / "HEAD", "ref: refs/heads/side\n")
+        write(git / "worktrees" / "side" / "commondir", "../..\n")
+        place = git / "worktrees" / "side" if absolute else "../main/.git/worktrees/side"
+        write(tmp_path / "side" / ".git", f"gitdir: {place}\n")
+        assert registry.git_commit(tmp_path / "side") == COMMIT
+
+    def test_no_checkout(self, tmp_path: Path) -> None:
+        assert registry.git_commit(tmp_path) is None
+        write(tmp_path / ".git", "gitdir: nowhere\n")
+        assert registry.git_commit(tmp_path) is None
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def raiser(error: type[BaseException]) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
