@@ -1,21 +1,26 @@
 """Why the model predicts what it does for one passenger: exact contributions, worded by a language model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
 from workflows.llm.client import LanguageModel
 from workflows.llm.framework import ADULT_FROM_YEARS
-from workflows.llm.grounding import Fact, first_unsupported, read
-from workflows.llm.wording import CLASSES, PORTS, percent
+from workflows.llm.grounding import Fact, examine, first_unsupported, literal
+from workflows.llm.wording import CLASSES, PORTS, likelihood, percent, percent_pattern, size_of_chance
 from workflows.survival.features import BOY_AGE_YEARS, FEATURES, title_of
 
 FEATURES_NAMED = 3
 
-_RAISED = frozenset({"raised", "raises", "increased", "increases", "improved", "improves", "higher"})
-_LOWERED = frozenset({"lowered", "lowers", "reduced", "reduces", "decreased", "decreases", "lower"})
-_MOST = frozenset({"most", "strongest", "strongly", "main", "mainly", "mostly", "largest", "biggest"})
+_CHANCE_OF = "[of (survival|surviving)]"
+# Verbs for raising the chance of survival, and for lowering it.
+_VERBS = {
+    True: "raised|raises|raise|increased|increases|increase|improved|improves|improve|boosted|boosts|boost|helped",
+    False: "lowered|lowers|lower|reduced|reduces|reduce|decreased|decreases|decrease|hurt|hurts|diminished|worsened",
+}
 
 
 def explain(prediction: Mapping[str, Any], model: LanguageModel | None = None, run: object = None) -> dict[str, Any]:
@@ -67,41 +72,27 @@ def strongest_contributions(contributions: Mapping[str, float]) -> list[tuple[st
 
 def facts_of(prediction: Mapping[str, Any]) -> list[Fact]:
     """Return what an explanation may say: the outcome first, then the strongest features in order."""
-    passenger = prediction["passenger"]
-    chance = percent(float(prediction["probability"]))
-    if int(prediction["survived"]):
-        outcome = Fact(
-            f"The passenger is predicted to have survived: the chance of survival was {chance}.",
-            (
-                "The passenger is predicted to have survived.",
-                "The passenger is predicted to survive.",
-                f"The predicted chance of survival was {chance}.",
-            ),
-            frozenset({"prediction", "predicts", "model"}),
-        )
-    else:
-        outcome = Fact(
-            f"The passenger is predicted to have died: the chance of survival was {chance}.",
-            (
-                "The passenger is predicted to have died.",
-                "The passenger is predicted to die.",
-                "The passenger is not predicted to have survived.",
-                f"The passenger is not predicted to survive: the chance of survival was {chance}.",
-                f"The predicted chance of survival was {chance}.",
-            ),
-            frozenset({"prediction", "predicts", "model"}),
-        )
-    facts = [outcome]
-    for rank, (feature, value) in enumerate(strongest_contributions(prediction["contributions"])):
+    passenger, survived = prediction["passenger"], bool(int(prediction["survived"]))
+    words = _Words.of(passenger)
+    facts = [_outcome(float(prediction["probability"]), survived, words)]
+    strongest = strongest_contributions(prediction["contributions"])
+    subjects = [_subject_pattern(feature, passenger, words) for feature, _ in strongest]
+    # Those that come next, up to the first of the other direction.
+    alike = list(takewhile(lambda place: strongest[place][1] * strongest[0][1] > 0, range(len(strongest))))
+    following = [subjects[place] for place in alike[1:]]
+    for rank, (feature, value) in enumerate(strongest):
         subject = describe(feature, passenger)
         start = f"Most of all, {subject}" if rank == 0 else f"{subject[0].upper()}{subject[1:]}"
-        direction = "raised" if value > 0 else "lowered"
+        raised = value > 0
         facts.append(
             Fact(
-                f"{start} {direction} the chance of survival.",
-                words=frozenset({"factor", "feature", "effect"}) | (_MOST if rank == 0 else frozenset()),
-                subject=subject,
-                claim=_RAISED if value > 0 else _LOWERED,
+                f"{start} {'raised' if raised else 'lowered'} the chance of survival.",
+                _strongest(subjects[0], _clause(feature, passenger, words), following, raised, survived, words)
+                if rank == 0
+                else (),
+                subject=subjects[rank],
+                claim=_claim(raised, survived, words),
+                is_reason=raised == survived,
             )
         )
     return facts
@@ -114,15 +105,221 @@ def contradiction(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
 
 def omission(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
     """Say what an explanation leaves out, None if nothing: the outcome, or the strongest feature."""
-    said = read(str(answer["explanation"]))
-    outcome, *features = facts
-    if not any(reading.words & {"died", "die", "surviv"} & said.words for reading in outcome.readings):
+    said = examine(str(answer["explanation"]), facts).said
+    if 0 not in said:
         return "the predicted outcome is left out"
-    if features:
-        missing = features[0].subject_stems - said.words
-        if missing:
-            return f"the strongest feature is left out: {features[0].subject}"
+    if len(facts) > 1 and 1 not in said:
+        return f"the strongest feature is left out: {facts[1].text}"
     return None
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Patterns of the words for a passenger, which depend on the sex: the person, whom, whose, and the chance."""
+
+    person: str
+    whom: str
+    whose: str
+
+    @classmethod
+    def of(cls, passenger: Mapping[str, Any]) -> "_Words":
+        he, him, his = {"female": ("she", "her", "her"), "male": ("he", "him", "his")}.get(
+            str(passenger.get("sex")), ("they", "them", "their")
+        )
+        return cls(
+            person=f"(the passenger|this passenger|{he})",
+            whom=f"(the passenger|this passenger|{him})",
+            whose=f"({his}|the passenger 's|this passenger 's)",
+        )
+
+    @property
+    def chance(self) -> str:
+        """The chance of survival as the object of a sentence, or as its subject in the passive."""
+        noun = "(chance|chances|odds|probability|likelihood)"
+        return f"(it|them|(the|that|this|{self.whose}) ([predicted] {noun} {_CHANCE_OF}|survival {noun}))"
+
+
+def _outcome(probability: float, survived: bool, words: _Words) -> Fact:
+    """Return the predicted outcome with the chance, which may stand alone but does not say the outcome."""
+    who, rate, adverb = (
+        words.person,
+        percent_pattern(probability),
+        likelihood(probability if survived else 1 - probability),
+    )
+    size = size_of_chance(probability)
+    chance = "(chance|chances|odds|probability|likelihood)"
+    # Behind a predicted death, "a chance of 30 %" would be that of death.
+    what = f"(survival {chance}|{chance} of (survival|surviving){f'|{chance}' if survived else ''})"
+    noun = f"[{size}] [predicted|estimated] {what}"
+    a_chance = f"([a|an|only a|just a] {rate} {noun}|[a|{words.whose}] {noun} (of|at) {rate})"
+    chances = (
+        f"(the|{words.whose}) {noun} (is|are|was|were|being|was put at|was estimated at|is estimated at|at) {rate}",
+        f"{words.person} (had|has) {a_chance}",
+        f"[with] the model (gave|gives|giving) [{words.whom}] {a_chance}",
+        f"[with] the model (estimating|estimated|estimates) {a_chance} [for {words.whom}]",
+        f"the model (put|puts) (the|{words.whose}) {noun} at {rate}",
+    )
+    bare = f"|[,] (at|with a probability of) {rate}" if survived else ""
+    also = f"[[,] (with|at|given) {a_chance}|[,] {a_chance}{bare}]"
+    if survived:
+        done, to_do, noun_of = "survived|would survive|would have survived", "(have survived|survive)", "survival"
+    else:
+        done = "died|perished|did not (survive|make it)|would (die|have died|not survive|not have survived)"
+        to_do, noun_of = "(have died|die|not survive|not have survived)", "(death|non survival)"
+    likely = [f"{who} (most likely|likely|probably) ({done})"] if adverb else []
+    unsaid = [] if survived else [f"{who} (is|was) (predicted not to|not predicted to) (survive|have survived)"]
+    more = [f"{who} was more likely to {to_do} than not"] if adverb else []
+    said = (
+        f"[{who}] (is|was) (predicted|expected) to {to_do}",
+        f"[the (model|prediction)] (predicts|predicted|is) [that] {who} ({done})",
+        f"the prediction for {words.whom} (is|was) that {who} ({done})",
+        f"(according to|based on) the (model|prediction) , {who} ({done})",
+        f"the (model|prediction) predicts {noun_of}",
+        f"the (predicted outcome|outcome predicted) [for {words.whom}] (is|was) ({noun_of}|that {who} ({done}))",
+        f"{noun_of} (is|was) predicted [for {words.whom}]",
+        *likely,
+        *unsaid,
+        *more,
+    )
+    return Fact(
+        f"The passenger is predicted to have {'survived' if survived else 'died'}: "
+        f"the chance of survival was {percent(probability)}.",
+        tuple(f"[(with|given|at) {a_chance} ,] {one} {also}" for one in said),
+        partly=chances,
+    )
+
+
+def _claim(raised: bool, survived: bool, words: _Words) -> tuple[str, ...]:
+    """Return what may be said of features of one direction."""
+    verbs, chance = _VERBS[raised], words.chance
+    more = "[further|too|as well|in turn]"
+    side, size = ("positive", "more") if raised else ("negative", "less")
+    ways = [
+        f"[on the {side} side ,] @ [also|further|then|both] ({verbs}) {chance} {more}",
+        f"@ [also] made (survival|{words.whom}|it) {size} likely [to survive] {more}",
+        f"@ (was|were) [also] (a {side} factor|{side} factors)",
+        f"{chance} (is|was|were) [also|further] ({_PASSIVE[raised]}) {more} by @",
+        f"@ [also|both] had a {side} (effect|influence|impact) [on {chance}] {more}",
+        f"@ [also] ({verbs}) {chance} {more} [,] (and so did|as did|as does) @ {more}",
+    ]
+    if raised:
+        ways += [
+            f"@ [also] (helped|helps|help) [{words.whom}] {more}",
+            f"@ [also] (worked|counted|works|counts) in {words.whose} favour {more}",
+            f"@ [also] pushed {chance} up {more}",
+            f"in {words.whose} favour [,] @ ({verbs}) {chance} {more}",
+        ]
+    else:
+        ways += [
+            f"@ [also] (worked|counted|works|counts) against {words.whom} {more}",
+            f"@ [also] pulled {chance} down {more}",
+        ]
+    if raised == survived:
+        ways.append("@ [also] contributed [to (this|that|it|the (prediction|outcome))] [too|as well]")
+    else:
+        ways.append("(despite|in spite of) @")
+        ways.append(f"(this|which) was (partly|partially) offset by @ [, which ({verbs}) {chance}]")
+    return tuple(ways)
+
+
+_PASSIVE = {True: "raised|increased|improved|boosted|lifted", False: "lowered|reduced|decreased|diminished"}
+
+
+def _strongest(  # noqa: PLR0917
+    subject: str, clause: str, following: Sequence[str], raised: bool, survived: bool, words: _Words
+) -> tuple[str, ...]:
+    """Return what may be said of the strongest feature alone, with those of its direction that come next."""
+    verbs, chance, effect = _VERBS[raised], words.chance, "positive" if raised else "negative"
+    did = f"({verbs}) {chance}" + ("|helped" if raised else f"|(counted|worked) against {words.whom}")
+    most = "[the] most [of all|strongly]"
+    side = f"(in {words.whose} favour|for {words.whom})" if raised else f"against {words.whom}"
+    strongest = "(strongest|biggest|largest|main|key|primary|greatest|most (important|influential|significant))"
+    factor = f"[single] {strongest} [{effect}] (factor|influence|feature|contribution)"
+    lowering = f"({_PARTICIPLE[raised]}) {chance}"
+    direction = f"({side}|[,] [and] (which|that|it) {did}|and ({did})|[,] {lowering})"
+    ways = [
+        f"(most of all|above all|most importantly|more than anything [else]) [,] {subject} ({did})",
+        f"{subject} ({did}) {most}",
+        f"{chance} (is|was|were) ({_PASSIVE[raised]}) {most} by {subject}",
+        f"{subject} (is|was) the {factor} [{direction}]",
+        f"{subject} was the factor that ({did}) {most}",
+        f"the {factor} [{side}] (was|is|came from) {subject} [{direction}]",
+        f"what ({did}) [the] most was {subject}",
+        f"{subject} had the {strongest} [{effect}] (effect|influence|impact) [{direction}|on {chance}]",
+    ]
+    if raised == survived:
+        ways += [
+            f"(mainly|primarily|largely|chiefly) (because of|due to) {subject}",
+            f"[this|that] (is|was) (mainly|primarily|largely|chiefly) (because of|due to) {subject}",
+            f"the (main|strongest|most important) reason (is|was) {subject}",
+            f"{subject} contributed [the] most [to (this|that|it)]",
+        ]
+        if clause:
+            ways.append(f"[this is] (mainly|primarily|largely|chiefly) because {clause}")
+            ways.append(f"the (main|strongest|most important) reason (is|was) that {clause}")
+    if following:
+        then = " [,] [and] [then|then by] ".join(f"[by] {one}" for one in following)
+        ways.append(f"{subject} ({did}) {most} , followed by {then}")
+        ways.append(f"{subject} ({did}) {most} , followed by {following[0]}")
+    return tuple(ways)
+
+
+_PARTICIPLE = {
+    True: "raising|increasing|improving|boosting|lifting",
+    False: "lowering|reducing|decreasing|diminishing",
+}
+
+
+def _subject_pattern(feature: str, passenger: Mapping[str, Any], words: _Words) -> str:
+    """Return the pattern of the ways to name a feature as the subject of a sentence; `describe` is one of them."""
+    known = {name: value for name, value in passenger.items() if value is not None}
+    described, whose = describe(feature, passenger), words.whose
+    his = f"[{whose}]"
+    ways = [literal(described)]
+    if described.startswith("being "):
+        what = literal(described.removeprefix("being "))
+        noun = " [passenger]" if what in {"male", "female"} else ""
+        ways += [f"{his} being [a] {what}{noun}"]
+    if feature == "pclass" and "pclass" in known:
+        ticket = f"{CLASSES[int(known['pclass'])]} class"
+        ways += [
+            f"{his} (travelling|being) in {ticket}",
+            f"[{whose}|a] {ticket} [ticket|travel]",
+            f"{whose} (place|travel) in {ticket}",
+        ]
+    if feature == "age" and "age" in known:
+        age = f"{known['age']:g}"
+        ways += [f"(an|the|{whose}) age of {age} [years]", f"{his} being {age} [years (old|of age)]"]
+    if feature == "fare" and "fare" in known:
+        fare = f"{known['fare']:.0f}"
+        ways += [f"(a|the|{whose}) fare of (about|around|roughly|approximately) {fare} pounds"]
+    if described == "travelling alone":
+        ways += [f"{his} travelling alone"]
+    if feature == "family_size" and described.startswith("a family of "):
+        family = literal(described.removesuffix(" on board"))
+        ways += [f"(having|travelling with|being in|being part of) {family} [on board]"]
+        ways += [f"{whose} {family.removeprefix('a ')} [on board]"]
+    if feature == "deck" and "cabin" in known:
+        cabin = literal(described.removeprefix("a "))
+        ways += [f"[having] (a|the|{whose}) {cabin}"]
+    if described.startswith("boarding at "):
+        port = literal(described.removeprefix("boarding at "))
+        ways += [f"{his} (boarding|having boarded) at {port}"]
+    if clause := _clause(feature, passenger, words):
+        ways.append(f"(that|the fact that) {clause}")
+    return f"({'|'.join(ways)})"
+
+
+def _clause(feature: str, passenger: Mapping[str, Any], words: _Words) -> str:
+    """Return the pattern of a feature as a clause of its own ("she travelled in third class"), empty if it has none."""
+    described = describe(feature, passenger)
+    if described.startswith("being "):
+        return f"{words.person} (is|was) [a] {literal(described.removeprefix('being '))}"
+    if described.startswith("boarding at "):
+        return f"{words.person} boarded at {literal(described.removeprefix('boarding at '))}"
+    if described.startswith("travelling "):
+        return f"{words.person} (travelled|was travelling) {literal(described.removeprefix('travelling '))}"
+    return ""
 
 
 def describe(feature: str, passenger: Mapping[str, Any]) -> str:

@@ -16,9 +16,9 @@ from workflows.errors import InvalidInputError, NotReadyError
 from workflows.files import write_text_atomically
 from workflows.llm.answers import ask
 from workflows.llm.client import LanguageModel, model_name
-from workflows.llm.grounding import Fact
+from workflows.llm.grounding import EVERYBODY, Fact
 from workflows.llm.prompts import load_prompt
-from workflows.llm.wording import CLASSES, PORTS, percent
+from workflows.llm.wording import CLASSES, PORTS, percent, percent_pattern
 from workflows.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -229,13 +229,133 @@ def rate_fact(group: Group) -> Fact:
     """Say how many of a group survived."""
     who = group_words(group.attributes)
     everybody = "" if group.attributes else "all "
-    rate = percent(group.rate)
+    who_pattern, rate = group_pattern(group), percent_pattern(group.rate)
+    # "(69 passengers)" behind the group; behind the rate it would seem to count the survivors.
+    counted = f"{who_pattern} [, {group.count} ({_PEOPLE}) [,]]"
+    short = [pattern.replace("WHO", counted) for pattern in _RATE_SAID_SHORT]
+    full = [pattern.replace("WHO", counted) for pattern in _RATE_SAID]
+    if set(group.attributes) == {"pclass"}:
+        cabins = f"{CLASSES[int(group.attributes['pclass'])]} class"
+        inside = f"RATE of [the|its|all] [{group.count}] ({_PEOPLE}|its passengers)"
+        full += [f"in {cabins} [,] {inside} {_SURVIVED}", f"{cabins} (saw|had) {inside} survive"]
+        # After a word for passengers, and behind no group of another kind: it stands for them.
+        short += [
+            pattern.replace("WHO", f"those [travelling] in {cabins}") for pattern in (*_RATE_SAID, *_RATE_SAID_SHORT)
+        ]
     return Fact(
-        f"Of {everybody}{group.count} {who}, {rate} survived.",
-        (f"{rate} of {everybody}{who} survived.", f"{rate} of {everybody}{group.count} {who} survived."),
-        subject=f"{everybody}{who}",
-        claim=frozenset({"survived", "chance of survival"}),
+        f"Of {everybody}{group.count} {who}, {percent(group.rate)} survived.",
+        tuple(pattern.replace("RATE", rate) for pattern in full),
+        elliptical=tuple(pattern.replace("RATE", rate) for pattern in short),
+        anaphoric=tuple(pattern.replace("WHO", counted).replace("RATE", rate) for pattern in _RATE_SAID_OF_IT),
+        kind=_kind(group.attributes),
+        is_reason=True,
     )
+
+
+def _kind(attributes: Mapping[str, Value]) -> str:
+    """Return which groups may be named in one sentence: sex and age bands go together, classes do not go with them."""
+    if not attributes:
+        return EVERYBODY
+    return "people" if set(attributes) <= {"sex", "age_band"} else " ".join(sorted(attributes))
+
+
+def group_pattern(group: Group) -> str:
+    """Return the pattern of the ways to name a group, with its count or without.
+
+    "Women" does not stand for female passengers of any age: girls are counted among them.
+    """
+    if not group.attributes:
+        return (
+            f"((all [of] [the|these]|the|a total of) {group.count} ({_PEOPLE})|{group.count} ({_PEOPLE})|all [the] "
+            f"({_PEOPLE})|everyone|everybody) [overall|in total|in all|in the data|taken together]"
+        )
+    before, after = _attribute_patterns(group.attributes)
+    named = []
+    for noun, absorbed in _nouns(group.attributes):
+        left = [name for name in group.attributes if name not in absorbed]
+        for size in range(len(left) + 1):
+            for preceding in combinations(left, size):
+                following = [name for name in left if name not in preceding]
+                if all(name in before for name in preceding) and all(name in after for name in following):
+                    named.append(f"{_all_of(before, preceding)} ({noun}) {_all_of(after, following)}")
+    if set(group.attributes) == {"pclass"}:
+        named.append(f"{CLASSES[int(group.attributes['pclass'])]} class")
+        named.append(f"{group.count} in {CLASSES[int(group.attributes['pclass'])]} class")
+    return f"[the|all [of] [the]|the group of] [{group.count}] ({'|'.join(named)})"
+
+
+_PEOPLE = "passengers|people|travellers"
+_SURVIVED = "(survived|survive|did survive|made it|lived) [the (sinking|disaster)]"
+_CHANCE = "(survival (rate|chance|probability|likelihood)|(chance|rate|probability|likelihood) of (survival|surviving))"
+# WHO stands for the group, RATE for its rate.
+_RATE_SAID = (
+    f"[of|among|amongst|out of|from|for|in] WHO [,] RATE [of them] {_SURVIVED}",
+    f"RATE of WHO {_SURVIVED}",
+    f"WHO {_SURVIVED} (at|with) [a] [survival] rate of RATE",
+    f"WHO {_SURVIVED} in RATE of [all] [the] cases",
+    f"WHO (had|have|saw|showed|faced) [a|an] {_CHANCE} of RATE",
+    f"WHO (had|have|saw|showed|faced) ([a|an] RATE|only a RATE|just a RATE) {_CHANCE}",
+    f"[the|a] [overall|observed] {_CHANCE} (of|for|among|in|across) WHO (was|is|stood at|came to|of) RATE",
+    f"[the] [overall|observed] ({_CHANCE}|survival) (was|is|stood at|came to) RATE (of|for|among|in|across) WHO",
+    "[the] survival rates [by (sex|class)] were RATE (for|among|in|across) WHO",
+    f"(for|among|in|across) WHO [,] (the rate|the {_CHANCE}|survival) (was|is|stood at|came to) RATE",
+    f"there were WHO , (of whom RATE|RATE of whom) {_SURVIVED}",
+    "WHO saw RATE [of them] survive",
+)
+_RATE_SAID_OF_IT = (
+    "it (was|is|stood at|came to) RATE (for|among|in|across) WHO",
+    "(for|among|in|across) WHO [,] it (was|is|stood at|came to) RATE",
+)
+_RATE_SAID_SHORT = (
+    "of WHO , RATE did",
+    "WHO in RATE of [the] cases",
+    "with RATE of WHO surviving",
+    "RATE of WHO [did]",
+    "[at] RATE (for|among|in|across) WHO",
+    "WHO [,] [at] [a rate of] RATE",
+    "WHO had ([a|an] RATE|only a RATE|just a RATE) [chance]",
+)
+
+
+def _nouns(attributes: Mapping[str, Value]) -> list[tuple[str, frozenset[str]]]:
+    """Return patterns of nouns for a group, each with the attributes that it says."""
+    sex, age = attributes.get("sex"), attributes.get("age_band")
+    found: list[tuple[str, frozenset[str]]] = [(_PEOPLE, frozenset())]
+    if sex is not None:
+        found.append((f"{sex}s", frozenset({"sex"})))
+        if age is None:
+            found.append(("women and girls" if sex == "female" else "men and boys", frozenset({"sex"})))
+        elif age in {"adult", "old"}:
+            found.append(("women" if sex == "female" else "men", frozenset({"sex"})))
+    if age in _AGE_NOUNS:
+        found.append((_AGE_NOUNS[str(age)], frozenset({"age_band"})))
+    return found
+
+
+_AGE_NOUNS = {"adult": "adults", "child": "children", "teenage": "teenagers"}
+
+
+def _attribute_patterns(attributes: Mapping[str, Value]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return how each attribute of a group is said before the noun, and how after it."""
+    before = {name: str(attributes[name]) for name in ("sex", "age_band") if name in attributes}
+    after: dict[str, str] = {}
+    if "pclass" in attributes:
+        before["pclass"] = f"{CLASSES[int(attributes['pclass'])]} class"
+        after["pclass"] = f"[travelling|who travelled|who were] in {before['pclass']}"
+    if "family" in attributes:
+        after["family"] = {
+            "alone": "(travelling|who travelled|who were travelling) (alone|on their own|by themselves)",
+            "small": "[travelling|who travelled|who were] (in|with) a small family",
+            "large": "[travelling|who travelled|who were] (in|with) a large family",
+        }[str(attributes["family"])]
+    if "embarked" in attributes:
+        port = PORTS[str(attributes["embarked"])].lower()
+        after["embarked"] = f"(from|boarding at|who boarded at|who embarked at|who came from) {port}"
+    return before, after
+
+
+def _all_of(patterns: Mapping[str, str], names: Sequence[str]) -> str:
+    return f"{{{' ; '.join(patterns[name] for name in names)}}}" if names else ""
 
 
 def as_output(framework: Framework) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
 from workflows.llm.client import LanguageModel
-from workflows.llm.grounding import Fact, first_unsupported
+from workflows.llm.grounding import Fact, first_unsupported, literal
 
 # Factors are searched by trial division, at most a million steps here.
 MAX_NUMBER = 10**12
@@ -64,28 +65,19 @@ def facts_of(number: int) -> list[Fact]:
     found += _triangular(n)
     found += _fibonacci(n)
     if n > 1 and len(factors) == 1:
-        found.append(
-            Fact(
-                f"{n} is a prime number: only 1 and {n} divide it.",
-                (f"{n} is a prime number", f"{n} is prime because it is divisible by only 1 and {n}"),
-            )
-        )
+        found.append(_prime(n))
     if n > 1 and set(factors) == {2}:
         found.append(_equation(n, f"{n} is a power of 2", "×", factors))
     text = str(n)
     if n > 10 and text == text[::-1]:
-        found.append(
-            Fact(
-                f"{n} is a palindrome: it reads the same backwards.",
-                (f"{n} is a palindrome",),
-                frozenset({"palindromic", "forwards"}),
-            )
-        )
+        found.append(_palindrome(n))
     if 1 < len(factors) <= MAX_TERMS_SHOWN:
-        found.append(_equation(n, f"{n} is a product of prime numbers", "×", factors))
+        found.append(_product_of_primes(n, factors))
     if 1 <= n < 4000:
-        found.append(Fact(f"{n} is written {roman(n)} in Roman numerals.", words=frozenset({"numeral"})))
-    found.append(Fact(f"{n} is written {n:b} in binary.", words=frozenset({"code", "computer"})))
+        found.append(_written(n, roman(n), "in Roman numerals", ("in roman [numerals|numeral]", "as a roman numeral")))
+    found.append(
+        _written(n, f"{n:b}", "in binary", ("in binary [code|form]", "in computer code", "as a binary number"))
+    )
     return found
 
 
@@ -109,13 +101,125 @@ def roman(number: int) -> str:
     return text
 
 
-def _equation(n: int, headline: str, operator: str, terms: list[int]) -> Fact:
-    """Return a statement with the sum or product that proves it."""
-    shown = f" {operator} ".join(str(term) for term in terms)
+_CHEERFUL = "cheerful|neat|cool|lovely|nice|wonderful|special|fascinating|cute|charming|proud"
+
+
+def _number(n: int) -> str:
+    """Return the pattern of the ways to name the number."""
+    return f"([the] [{_CHEERFUL}] [little] [number] {n})"
+
+
+def _prime(n: int) -> Fact:
+    it = f"(it|{_number(n)})"
+    both = f"((1|one) and ({n}|itself))"
+    divided = "(be divided [evenly|exactly] by|be evenly divided by)"
+    proofs = (
+        f"only {both} divide {it} [evenly|exactly]",
+        f"{it} (can only {divided}|can be [evenly] divided only by) {both}",
+        f"{it} is ([evenly] divisible only by|only [evenly] divisible by|divisible by only) {both}",
+        f"{it} has [exactly] 2 divisors , {both}",
+        f"{it} has only 2 divisors , {both}",
+        f"(its|the) only (divisors|factors) [of {it}] are {both}",
+        f"the only numbers that [can] [evenly] divide {it} [evenly] are {both}",
+        f"(nothing|no number) (but|except|other than) {both} (divides|can divide) {it} [evenly]",
+    )
+    headlines = (f"{it} is [a] [{_CHEERFUL}] prime [number]",)
+    return Fact(f"{n} is a prime number: only 1 and {n} divide it.", (*headlines, *_joined(headlines, proofs)))
+
+
+def _palindrome(n: int) -> Fact:
+    it = f"(it|{_number(n)})"
+    headlines = (f"{it} is (a [{_CHEERFUL}] palindrome|[a] palindromic [number])",)
+    back, forth = "(backwards|backward)", "(forwards|forward)"
+    same = f"the same ({back}|{forth} and {back}|{back} and {forth})"
+    proofs = (f"{it} reads {same}", f"read it {back} and it is still {n}")
+    return Fact(f"{n} is a palindrome: it reads the same backwards.", (*headlines, *_joined(headlines, proofs)))
+
+
+def _written(n: int, letters: str, where: str, ways: tuple[str, ...]) -> Fact:
+    """Return how a number is written in another system."""
+    there, shown = f"({'|'.join(ways)})", f'["] {literal(letters)} ["]'
+    written = "(is [simply|just] (written [simply|just|out] [as]|expressed as|spelled|)|becomes|is [simply|just])"
     return Fact(
-        f"{headline}: {shown} = {n}.",
-        (headline, f"{shown} = {n}"),
-        frozenset({"sum", "add", "plus"} if operator == "+" else {"times", "multiply", "product"}),
+        f"{n} is written {letters} {where}.",
+        (
+            f"{_number(n)} {written} {shown} {there}",
+            f"{there} [,] {_number(n)} {written} {shown}",
+            f"{_number(n)} {there} {written} {shown}",
+            f"(you|we) [would] [simply] write {_number(n)} as {shown} {there}",
+            f"{there} [,] (you|we) [would] [simply] write {_number(n)} as {shown}",
+            f"{shown} is [how (you|we) write] {_number(n)} {there}",
+        ),
+    )
+
+
+_BECAUSE = "because|since|as|so|which means [that]|meaning [that]|that is because|this is because|after all"
+
+
+def _joined(headlines: tuple[str, ...], proofs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the proofs, and each headline with a proof as its reason."""
+    return (*proofs, f"({'|'.join(headlines)}) [,] [{_BECAUSE}] ({'|'.join(proofs)})")
+
+
+def _equation(n: int, headline: str, operator: str, terms: list[int], names: str = "") -> Fact:
+    """Return a statement with the sum or product that proves it.
+
+    Args:
+        n: The number.
+        headline: What it is.
+        operator: "+" or "×".
+        terms: What makes the number.
+        names: Pattern of other ways to say the headline, without its subject and verb.
+    """
+    it = f"(it|{_number(n)})"
+    shown = f" {operator} ".join(str(term) for term in terms)
+    what = literal(headline.removeprefix(f"{n} is a "))
+    headlines = (f"{it} is a [{_CHEERFUL}] [little] {what}", *([f"{it} is ({names})"] if names else []))
+    return Fact(f"{headline}: {shown} = {n}.", (*headlines, *_joined(headlines, _calculations(n, operator, terms))))
+
+
+def _calculations(n: int, operator: str, terms: list[int]) -> tuple[str, ...]:
+    """Return the patterns of a sum or product whose result is the number."""
+    words = "(+|plus)" if operator == "+" else "(×|times|multiplied by)"
+    written = f" {words} ".join(str(term) for term in terms)
+    listed = " [,] ".join([*(str(term) for term in terms[:-1]), f"[and] {terms[-1]}"])
+    equals = (
+        "(=|equals|is|makes|gives|make|is equal to|adds up to)"
+        if operator == "+"
+        else "(=|equals|is|makes|gives|is equal to)"
+    )
+    get = f"[,] [and] (you|you will|to) [just] (get|reach|have) [exactly] {n}"
+    order = (
+        [f"[just|simply] (add|sum) [up] ({listed}|{written}) [together|up] {get}"]
+        if operator == "+"
+        else [f"[just|simply] multiply ({listed}|{written}) [together] {get}"]
+    )
+    if operator == "×" and len(terms) == 2:
+        order += [f"[just|simply] multiply {terms[0]} by ({terms[1]}|itself) {get}"] if terms[0] == terms[1] else []
+        order += [f"[just|simply] multiply {terms[0]} by {terms[1]} {get}"]
+    order += [
+        f"{_number(n)} is what you get when you {one}"
+        for one in (f"{'add' if operator == '+' else 'multiply'} ({listed}|{written}) [together]",)
+    ]
+    return (f"{written} {equals} {n}", f"{n} (=|equals|is) {written}", *order)
+
+
+def _product_of_primes(n: int, factors: list[int]) -> Fact:
+    primes = " [,] ".join([*(str(factor) for factor in factors[:-1]), f"[and] {factors[-1]}"])
+    fact = _equation(
+        n, f"{n} is a product of prime numbers", "×", factors, "[the|a] product of [the] (prime numbers|primes)"
+    )
+    get = f"[,] [and] (you|you will|to) (get|reach|have) [exactly] {n}"
+    it = f"(it|{_number(n)})"
+    return replace(
+        fact,
+        also=(
+            *fact.also,
+            f"[just] multiply [the] (prime numbers|primes) {primes} [together] {get}",
+            f"{it} is the product of [the] (prime numbers|primes) {primes}",
+            f"{it} can be (written|built|made) (as a product of|from) [the] (prime numbers|primes) [{primes}]",
+            f"you can (make|build) {it} from [the] (prime numbers|primes) [, {' × '.join(map(str, factors))} = {n}]",
+        ),
     )
 
 
@@ -125,11 +229,21 @@ def _perfect(n: int) -> list[Fact]:
     if divisors is None:
         return []
     listed = f"{', '.join(map(str, divisors[:-1]))} and {divisors[-1]}"
+    shown = " [,] ".join([*(str(divisor) for divisor in divisors[:-1]), f"[and] {divisors[-1]}"])
+    total = " + ".join(map(str, divisors))
+    it, headlines = f"(it|{_number(n)})", (f"(it|{_number(n)}) is a [{_CHEERFUL}] perfect number",)
+    smaller = "(its|the|all [of] its) (smaller|proper) divisors [,]"
+    proofs = (
+        f"{smaller} {shown} [,] [all] (add up|sum|sum up) to [exactly] {it}",
+        f"{smaller} (add up|sum|sum up) to [exactly] {it}",
+        f"{smaller} are {shown}",
+        f"[{smaller}] {total} = {n}",
+        f"(add|add up|sum|sum up) {smaller} {shown} [together] [,] [and] you get [exactly] {n}",
+    )
     return [
         Fact(
             f"{n} is a perfect number: its smaller divisors {listed} add up to {n}.",
-            (f"{n} is a perfect number, its smaller divisors add up to {n}", f"its smaller divisors are {listed}"),
-            frozenset({"sum", "all"}),
+            (*headlines, *_joined(headlines, proofs)),
         )
     ]
 
@@ -138,10 +252,27 @@ def _square_or_cube(n: int) -> list[Fact]:
     found = []
     root = math.isqrt(n)
     if n > 3 and root * root == n:
-        found.append(_equation(n, f"{n} is a square number", "×", [root, root]))
+        found.append(
+            _equation(
+                n,
+                f"{n} is a square number",
+                "×",
+                [root, root],
+                f"[a] (perfect square|square)|the square of {root}|{root} squared",
+            )
+        )
     cube_root = round(n ** (1 / 3))
     if n > 1 and cube_root**3 == n:
-        found.insert(0, _equation(n, f"{n} is a cube number", "×", [cube_root] * 3))
+        found.insert(
+            0,
+            _equation(
+                n,
+                f"{n} is a cube number",
+                "×",
+                [cube_root] * 3,
+                f"[a] (perfect cube|cube)|the cube of {cube_root}|{cube_root} cubed",
+            ),
+        )
     return found
 
 

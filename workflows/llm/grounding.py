@@ -1,114 +1,149 @@
 """Check that a text says nothing beyond given facts.
 
-Each sentence has to be carried by one fact: its numbers are that fact's numbers, in the same order and
-complete; its words are that fact's words or plain ones; and it negates as often as the fact does. A sentence that joins
-several facts is carried part by part. What cannot be traced to a fact is refused, true or not.
+A fact comes with the ways in which it may be said: patterns of words, which its author vouches for. A text is carried
+if each of its sentences can be cut, word by word and without a rest, into parts that are said in one of these ways,
+joined by words that claim nothing. What cannot be traced to a fact is refused, true or not: a word that no pattern has,
+a number in another place, a "not" too many.
+
+Patterns are regular expressions over words:
+
+    [a b]      optional
+    (a|b c)    one of them
+    {a; b}     all of them in any order
+    {?a; b}    at least one of them in any order, joined by nothing, a comma or "and"
+
+Texts are read in one form: lower case, contractions written out ("isn't" is "is not"), numbers in digits, `%` for
+percent, hyphens as spaces; brackets, colons, semicolons and dashes as commas.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
+from typing import Literal
 
-# Words that carry no claim of their own: grammar, and the cheer of a fun fact. Negations, comparisons and
-# quantities are left out on purpose: those have to come from the fact.
-PLAIN_WORDS = frozenset(
-    """
-    a an the this that these those it its itself he she they them his her their you your i we our who which what
-    is are was were be been being am do does did has have had having will would can could may might
-    of in on at by for from to with as into about between among out up over per
-    and or but so because since while where when if then also too both than thus therefore hence whereas although
-    there here just simply really quite very well indeed still
-    fun fact did know wow cool neat nice interesting fascinating special wonderful amazing great curious
-    makes make made means mean meaning called known get gets gives give written write see think
-    number numbers person people passenger passengers someone one
-    say says said based according given overall note remember like such case
-    """.split()  # noqa: SIM905
-)
-NEGATIONS = frozenset(
-    "not no never none nobody neither nor without cannot hardly barely unlikely".split()  # noqa: SIM905
-)
+Positions = frozenset[int]
+Link = Literal["start", "neutral", "because", "so", "that is because"]
+
 # "one" is mostly a pronoun.
+_ONES = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TEENS = (
+    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 NUMBER_WORDS = {
-    "zero": "0", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
-    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14",
-    "fifteen": "15", "sixteen": "16", "seventeen": "17", "eighteen": "18", "nineteen": "19", "twenty": "20",
-}  # fmt: skip
-
-_TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|[^\W\d_]+|[×*+=/^%<>−]")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-_PART_END = re.compile(r"[,;:–—]\s+|\s+(?:and|but|while|whereas|although)\s+")
-_CONTRACTIONS = re.compile(r"(?:n['’]t)\b", re.IGNORECASE)
-_EQUATION = re.compile(r"\d+(?:\s*[×*+]\s*\d+)+\s*=\s*\d+")
-_OPERATORS = {"*": "×", "−": "-"}
-# One claim in several words, which must not be mistaken for the claim that somebody survived.
-_CHANCE = re.compile(
-    r"\b(?:survival (?:chances?|rates?|probability|odds|likelihood)"
-    r"|(?:chances?|rates?|probability|odds|likelihood) (?:of|for) (?:survival|surviving|survive))\b",
-    re.IGNORECASE,
+    **{word: number for number, word in enumerate(_ONES) if number > 1},
+    **{word: number for number, word in enumerate(_TEENS, start=10)},
+    **{ten: 10 * number for number, ten in enumerate(_TENS, start=2)},
+    **{f"{ten} {_ONES[one]}": 10 * tens + one for tens, ten in enumerate(_TENS, start=2) for one in range(1, 10)},
+}
+_NUMBER_WORD = re.compile(
+    rf"\b(?:{'|'.join(sorted((word.replace(' ', '[ -]') for word in NUMBER_WORDS), key=len, reverse=True))})\b"
 )
+_SPELLINGS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"[‘’ʼ]", "'"),
+        (r"[“”]", '"'),
+        (r"[\u00a0\u2009\u202f]", " "),
+        (r"\bcan't\b|\bcannot\b", "can not"),
+        (r"\bwon't\b", "will not"),
+        (r"n't\b", " not"),
+        (r"\b(i|you|he|she|it|we|they)'d\b", r"\1 would"),
+        (r"'re\b", " are"),
+        (r"'ve\b", " have"),
+        (r"\bi'm\b", "i am"),
+        (r"\b(it|that|he|she|here|what)'s\b", r"\1 is"),
+        (r"\b1st\b", "first"),
+        (r"\b2nd\b", "second"),
+        (r"\b3rd\b", "third"),
+        (r"\bper ?cent\b", "%"),
+        (r"(?<=[0-9])\s*[*x×]\s*(?=[0-9])", " × "),
+        (r"(?<=[a-z0-9])[-‐‑](?=[a-z])", " "),
+        (r"\s[-–—]+\s|[–—]|[;:()\[\]]", " , "),
+        (r"\btraveling\b", "travelling"),
+        (r"\btraveled\b", "travelled"),
+        (r"\bfavor\b", "favour"),
+        (r"\baboard\b", "on board"),
+    )
+)
+_TOKEN = re.compile(r"[0-9]+(?:,[0-9]{3})+(?![0-9,])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|'s\b|[a-z]+|\S")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_END_MARKS = re.compile(r"[\s.!?…]*$")
+# Cheer that may end a sentence; other pictures may say something.
+_PICTURES = re.compile("[🎉🎊✨🤩😄🙂🔢🧮]")
+_MARKS = frozenset(".!?[](){}|;@")
+EVERYBODY = "everybody"
+_PATTERN_TOKEN = re.compile(r"\{\?|[\[\](){}|;]|[^\s\[\](){}|;]+")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A true statement, in a sentence, and what a text may say on its behalf.
+    """A true statement, and the ways in which a text may say it.
 
     Attributes:
         text: The sentence that the model gets to see.
-        also: Other true ways to say it or a part of it; a sentence may keep to one of them.
-        words: Words that are as good as the fact's own (synonyms).
-        subject: What the fact is about; all its words have to stand in each part of a sentence that rests on the
-            fact, lest what holds for some is said of all.
-        claim: Words that say what the fact says of its subject; one of them has to stand in each part of a
-            sentence that rests on the fact, lest two subjects are joined under another's claim.
+        also: Patterns of other true ways to say it.
+        partly: Patterns that are true too, but after which the fact still has to be said where it must be.
+        elliptical: Patterns without a verb, which need another part of the same kind before them in the sentence.
+        anaphoric: Patterns with "it" for what was said last: another part of the same kind has to stand before them, in
+            the sentence or the one before.
+        subject: Pattern of the ways to name what the fact is about.
+        claim: Patterns of what is said of the subject, `@` where it stands. Facts with the same claim may share one: "A
+            and B raised the chance".
+        opening: Patterns that may open a text.
+        kind: What sort of subject it has. Within a sentence only facts of one kind follow each other, lest "in first
+            class" is read into what is said next of women; `EVERYBODY` and the empty kind go with each.
+        is_reason: Whether it may be given as the reason for the first of the facts.
     """
 
     text: str
     also: tuple[str, ...] = ()
-    words: frozenset[str] = frozenset()
+    partly: tuple[str, ...] = ()
+    elliptical: tuple[str, ...] = ()
+    anaphoric: tuple[str, ...] = ()
     subject: str = ""
-    claim: frozenset[str] = frozenset()
+    claim: tuple[str, ...] = ()
+    opening: tuple[str, ...] = ()
+    kind: str = ""
+    is_reason: bool = False
 
     @cached_property
-    def readings(self) -> tuple["Reading", ...]:
-        """The fact and its other ways, read."""
-        return tuple(read(text, self.words | self.claim) for text in (self.text, *self.also))
+    def own_words(self) -> str:
+        """The sentence itself as a pattern."""
+        return literal(self.text)
 
     @cached_property
-    def subject_stems(self) -> frozenset[str]:
-        """The words of `subject` as `read` returns them."""
-        return read(self.subject).words
-
-    @cached_property
-    def claim_stems(self) -> frozenset[str]:
-        """The words of `claim` as `read` returns them."""
-        return frozenset(_stem(word) for word in self.claim)
+    def names(self) -> "Matcher | None":
+        """Matches the subject."""
+        return compiled(self.subject) if self.subject else None
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Numbers (in order), words with a claim, and count of negations of a text."""
+class Examination:
+    """What was found in a text: what in it is not carried (None if nothing), and the facts that it says."""
 
-    numbers: tuple[str, ...]
-    words: frozenset[str]
-    negations: int
+    unsupported: str | None
+    said: frozenset[int] = frozenset()
 
 
-def read(text: str, synonyms: Iterable[str] = ()) -> Reading:
-    """Take a text apart; words are compared by a crude stem, so that "divides" is "divide"."""
-    numbers: list[str] = []
-    words: set[str] = set()
-    negations = 0
-    for token in _TOKEN.findall(_CONTRACTIONS.sub(" not", _CHANCE.sub("chance", text)).casefold()):
-        if token[0].isdigit():
-            numbers.append(_canonical(token))
-        elif token in NUMBER_WORDS:
-            numbers.append(NUMBER_WORDS[token])
-        elif token in NEGATIONS:
-            negations += 1
-        elif token not in PLAIN_WORDS:
-            words.add(_stem(_OPERATORS.get(token, token)))
-    return Reading(tuple(numbers), frozenset(words | {_stem(word) for word in synonyms}), negations)
+def read(text: str) -> list[str]:
+    """Return the words, numbers and marks of a text in the one form that patterns are written in."""
+    text = _PICTURES.sub("", text).lower()
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    text = _NUMBER_WORD.sub(lambda match: str(NUMBER_WORDS[match.group().replace("-", " ")]), text)
+    tokens: list[str] = []
+    for token in _TOKEN.findall(text):
+        word = token.replace(",", "") if token[0].isdigit() else token
+        if word != "," or (tokens and tokens[-1] != ","):
+            tokens.append(word)
+    return tokens
+
+
+def literal(text: str) -> str:
+    """Return the pattern of a text as it is, whatever marks it has; those of patterns are left out."""
+    return " ".join(token for token in read(text) if token not in _MARKS)
 
 
 def first_unsupported(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> str | None:
@@ -117,80 +152,331 @@ def first_unsupported(text: str, facts: Sequence[Fact], subjects: Iterable[str] 
     Args:
         text: What a model wrote.
         facts: What it may say.
-        subjects: Numbers that are talked about, which may be named at any place.
+        subjects: Numbers that are talked about, which may be named for themselves.
     """
-    named = frozenset(subjects)
-    if wrong := next((found for found in _EQUATION.findall(text) if not _holds(found)), None):
-        return f"{wrong!r} is wrong"
+    return examine(text, facts, subjects).unsupported
+
+
+def examine(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> Examination:
+    """As `first_unsupported`, and say which facts (by their places) the text says."""
+    ways = _ways(facts)
+    numbers = tuple(sorted(subjects))
+    lead = _lead(numbers, tuple(pattern for fact in facts for pattern in fact.opening))
+    said: frozenset[int] = frozenset()
+    before = -1
     for sentence in filter(None, (part.strip() for part in _SENTENCE_END.split(text))):
-        if (rest := _first_uncarried(_PART_END.split(sentence), facts, named)) is not None:
-            return f"{rest!r} is not what the facts say{_strange_words(rest, facts)}"
+        found = _said_by(sentence, facts, ways, lead, before)
+        if found is None:
+            return Examination(f"{sentence!r} is not what the facts say{_strange_words(sentence, facts)}")
+        said |= found.said
+        before = found.last if found.last >= 0 else before
+        lead = _lead(numbers)
+    return Examination(None, said)
+
+
+# Words between parts that claim nothing by themselves.
+_NEUTRAL = (
+    "and|but|while|whereas|although|though|even though|yet|as well as|and also|but also|and then|versus|vs|"
+    "compared (with|to)|as compared (with|to)|against|in contrast to|despite the fact that"
+)
+_LEADS = """
+    (overall|in total|in all|in short|in summary|to sum up|simply put|put simply|in fact|indeed|specifically|here|also|
+    moreover|furthermore|in addition|additionally|statistically|finally|lastly|meanwhile|however|conversely|in contrast|
+    by contrast|on the other hand|for comparison|note that|remember that|as a quick guide|in these figures|
+    by (sex|class)|(based on|according to|looking at|going by|in) (the|these|our) (data|facts|figures|numbers|rates)|
+    did you know [that]|[here is a] fun (fact|one)|wow|cool|guess what|hey|psst|get this|believe it or not) [,|that]
+"""
+_CHEERS = """
+    wow|hooray|cool|neat|guess what|fun fact|how (cool|neat|fun|nice|fascinating|amazing|wonderful) is that|
+    is not that (cool|neat|fun|nice|fascinating|amazing|wonderful)|(pretty|so|very) (cool|neat) [, right|, huh]|
+    what a (neat|cool|fun|lovely|special|wonderful|fascinating) number|
+    [is not] (maths|math|mathematics) [is] [so] (fun|cool|neat|wonderful|amazing)
+"""
+_ASKS = ("did", "you", "know")
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to say something: `full` where it counts as having said the facts (by place)."""
+
+    match: "Matcher"
+    facts: tuple[int, ...]
+    full: bool = True
+    elliptical: bool = False
+    anaphoric: bool = False
+
+
+@dataclass(frozen=True)
+class _State:
+    """How far a sentence is read.
+
+    Attributes:
+        position: In words.
+        before: The fact that the sentence before said last, -1 for none.
+        last: The fact that this sentence said last, -1 for none.
+        reasons: Whether reasons are being given, for what was said or for what is announced to come.
+        said: All that was said.
+    """
+
+    position: int
+    before: int = -1
+    last: int = -1
+    reasons: Literal["", "given", "announced"] = ""
+    said: frozenset[int] = frozenset()
+
+
+def _said_by(sentence: str, facts: Sequence[Fact], ways: Sequence[_Way], lead: "Matcher", before: int) -> _State | None:
+    """Return the state at the end of a sentence that says facts alone, None if it says anything else."""
+    marks = _END_MARKS.search(sentence)
+    tokens = read(sentence[: marks.start()] if marks else sentence)
+    while tokens and tokens[-1] == ",":
+        tokens.pop()
+    end = frozenset({len(tokens)})
+    if not tokens or end <= compiled(_CHEERS)(tokens, frozenset({0})) or end <= lead(tokens, frozenset({0})):
+        return _State(len(tokens))
+    if marks and "?" in marks.group() and tuple(tokens[:3]) != _ASKS:
+        return None
+    waiting, seen = [_State(0, before)], set()
+    while waiting:
+        state = waiting.pop()
+        for link, start in _links(tokens, state):
+            for position in {start} | lead(tokens, frozenset({start})):
+                for following in _followed(tokens, position, state, link, facts, ways):
+                    if following.position == len(tokens) and (following.reasons != "announced" or 0 in following.said):
+                        return following
+                    if following not in seen:
+                        seen.add(following)
+                        waiting.append(following)
     return None
 
 
-def _first_uncarried(pieces: Sequence[str], facts: Sequence[Fact], subjects: frozenset[str]) -> str | None:
-    """Return what is left of a sentence where no way to cut it into carried parts goes on, None if one ends it.
-
-    Args:
-        pieces: The sentence, cut wherever a part may end.
-        facts: What may carry a part.
-        subjects: See `first_unsupported`.
-    """
-    reached = {0}
-    for start in range(len(pieces)):
-        if start in reached:
-            reached |= {
-                end
-                for end in range(start + 1, len(pieces) + 1)
-                if _supported(" ".join(pieces[start:end]), facts, subjects)
-            }
-    return None if len(pieces) in reached else " ".join(pieces[max(reached) :])
-
-
-def _supported(text: str, facts: Sequence[Fact], subjects: frozenset[str]) -> bool:
-    said = read(text)
-    if not said.words and not said.negations and not set(said.numbers) - subjects:
-        return True
-    return any(
-        said.words <= reading.words
-        and fact.subject_stems <= said.words
-        and (not fact.claim or bool(said.words & fact.claim_stems))
-        and said.negations == reading.negations
-        and _without(said.numbers, subjects) == _without(reading.numbers, subjects)
-        for fact in facts
-        for reading in fact.readings
-    )
+def _links(tokens: Sequence[str], state: _State) -> Iterator[tuple[Link, int]]:
+    """Yield how the next part may be joined, and where it then starts."""
+    here = frozenset({state.position})
+    if state.last < 0:
+        yield "start", 0
+        for start in compiled("although|though|even though|while|whereas")(tokens, here):
+            yield "start", start
+        for start in compiled("because|since|as|given that")(tokens, here):
+            yield "because", start
+        for start in compiled("(that|this) is [mainly] (because|since|as)")(tokens, here):
+            yield "that is because", start
+        return
+    for start in compiled(f", [{_NEUTRAL}]|{_NEUTRAL}")(tokens, here):
+        yield "neutral", start
+    for start in compiled("[,] [and] [that is|this is|mainly] (because|since|as|given that|for)")(tokens, here):
+        yield "because", start
+    for start in compiled("[,] [and] (so|therefore|thus|hence|meaning [that]|which means [that])")(tokens, here):
+        yield "so", start
 
 
-def _without(numbers: Sequence[str], subjects: frozenset[str]) -> tuple[str, ...]:
-    return tuple(number for number in numbers if number not in subjects)
+def _followed(  # noqa: PLR0917
+    tokens: Sequence[str], position: int, state: _State, link: Link, facts: Sequence[Fact], ways: Sequence[_Way]
+) -> Iterator[_State]:
+    """Yield the states after each part that can stand at a position."""
+    for way in ways:
+        first, last = way.facts[0], way.facts[-1]
+        if not _may_follow(facts, state, link, way):
+            continue
+        for end in way.match(tokens, frozenset({position})):
+            named = _named(tokens[position:end], facts, way)
+            reasons = state.reasons
+            if link == "because" and state.last < 0:
+                reasons = "announced"
+            elif link in {"because", "that is because"}:
+                reasons = "given"
+            elif first == 0 and reasons == "announced":
+                reasons = ""
+            yield _State(end, state.before, last, reasons, state.said | named if way.full else state.said)
+
+
+def _may_follow(facts: Sequence[Fact], state: _State, link: Link, way: _Way) -> bool:
+    """Whether a way to say something may be joined to what was said before in the sentence."""
+    place, last = way.facts[0], state.last
+    is_reason = all(facts[one].is_reason for one in way.facts)
+    if last < 0:
+        if way.anaphoric and not (state.before >= 0 and facts[state.before].kind in {facts[place].kind, EVERYBODY}):
+            return False
+        return not way.elliptical and (link == "start" or is_reason)
+    kinds = {facts[place].kind, facts[last].kind} - {"", EVERYBODY}
+    incomplete = way.elliptical or way.anaphoric
+    if len(kinds) > 1 or (incomplete and (link != "neutral" or not facts[last].kind)):
+        return False
+    if link == "because":
+        return place == last or (last == 0 and is_reason)
+    if link == "so":
+        return place == last or (place == 0 and facts[last].is_reason)
+    return not state.reasons or is_reason or place in {0, last}
+
+
+def _named(tokens: Sequence[str], facts: Sequence[Fact], way: _Way) -> frozenset[int]:
+    if len(way.facts) == 1:
+        return frozenset(way.facts)
+    starts = frozenset(range(len(tokens)))
+    return frozenset(place for place in way.facts if (names := facts[place].names) and names(tokens, starts))
+
+
+def _ways(facts: Sequence[Fact]) -> list[_Way]:
+    ways: list[_Way] = []
+    sharing: dict[tuple[str, ...], list[int]] = {}
+    for place, fact in enumerate(facts):
+        ways += [_Way(compiled(pattern), (place,)) for pattern in (fact.own_words, *fact.also)]
+        ways += [_Way(compiled(pattern), (place,), full=False) for pattern in fact.partly]
+        ways += [_Way(compiled(pattern), (place,), elliptical=True) for pattern in fact.elliptical]
+        ways += [_Way(compiled(pattern), (place,), anaphoric=True) for pattern in fact.anaphoric]
+        if fact.claim:
+            sharing.setdefault(fact.claim, []).append(place)
+    for claim, places in sharing.items():
+        names = "|".join(facts[place].subject for place in places)
+        among = f"({names})"
+        several = f"[both] {among} [[,] (and|as well as|along with|together with) {among}]"
+        if len(places) > 2:
+            several = f"({several}|{among} , {among} [,] and {among})"
+        ways += [_Way(compiled(template, several), tuple(places)) for template in claim]
+    return ways
+
+
+@lru_cache(maxsize=1024)
+def _lead(subjects: tuple[str, ...], opening: tuple[str, ...] = ()) -> "Matcher":
+    numbers = f"|[the number] ({'|'.join(subjects)}) [,]" if subjects else ""
+    openings = f"|({'|'.join(opening)}) [,] [{_LEADS}]" if opening else ""
+    return compiled(f"({_LEADS}|({_CHEERS}) [,]) [{_LEADS}]{numbers}{openings}")
 
 
 def _strange_words(text: str, facts: Sequence[Fact]) -> str:
-    known = frozenset(word for fact in facts for reading in fact.readings for word in reading.words)
-    strange = sorted(read(text).words - known)
+    known = {word for fact in facts for word in read(fact.text)}
+    for fact in facts:
+        for pattern in (
+            *fact.also,
+            *fact.partly,
+            *fact.elliptical,
+            *fact.anaphoric,
+            fact.subject,
+            *fact.claim,
+            _LEADS,
+            _NEUTRAL,
+        ):
+            known.update(_PATTERN_TOKEN.findall(pattern))
+    strange = sorted({word for word in read(text) if word.isalnum()} - known)
     return f" (not in them: {', '.join(strange[:5])})" if strange else ""
 
 
-def _canonical(number: str) -> str:
-    text = number.replace(",", "")
-    return text.rstrip("0").rstrip(".") if "." in text else text.lstrip("0") or "0"
+class Matcher:
+    """A compiled pattern: called with words and the places where a match may start, it returns where matches end."""
+
+    def __init__(self, matches: Callable[[Sequence[str], Positions], Positions], first: frozenset[str], empty: bool):
+        self._matches = matches
+        # The words that a match may start with, and whether it may have none: most patterns are ruled out by them.
+        self.first = first
+        self.empty = empty
+
+    def __call__(self, text: Sequence[str], starts: Positions) -> Positions:
+        """Return the places where matches end that start at one of the given."""
+        if not self.empty:
+            starts = frozenset(start for start in starts if start < len(text) and text[start] in self.first)
+        return self._matches(text, starts) if starts else starts
 
 
-def _stem(word: str) -> str:
-    for ending in ("ing", "ied", "ies", "ed", "es", "s", "e", "y"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word
+@lru_cache(maxsize=8192)
+def compiled(pattern: str, subject: str = "") -> Matcher:
+    """Return the matcher of a pattern, in which `@` stands for the pattern of a subject.
+
+    Raises:
+        ValueError: a bracket is not closed, or not opened.
+    """
+    tokens = _PATTERN_TOKEN.findall(pattern)
+    matcher, end = _alternatives(tokens, 0, "", compiled(subject) if subject else None)
+    if end != len(tokens):
+        raise ValueError(f"The pattern {pattern!r} has a bracket too many")
+    return matcher
 
 
-def _holds(equation: str) -> bool:
-    """Whether an equation of sums or products of whole numbers is true; mixed ones are not."""
-    left, right = equation.split("=")
-    terms = [int(term) for term in re.findall(r"\d+", left)]
-    if "+" in left:
-        return "×" not in left and "*" not in left and sum(terms) == int(right)
-    product = 1
-    for term in terms:
-        product *= term
-    return product == int(right)
+def _alternatives(tokens: Sequence[str], start: int, closing: str, subject: Matcher | None) -> tuple[Matcher, int]:
+    """Compile up to a closing bracket (or the end): alternatives, each a sequence."""
+    options: list[Matcher] = []
+    sequence: list[Matcher] = []
+    place = start
+    while place < len(tokens) and tokens[place] not in _CLOSING:
+        token = tokens[place]
+        if token == "|":
+            options.append(_in_sequence(sequence))
+            sequence = []
+            place += 1
+        elif token in {"(", "["}:
+            matcher, end = _alternatives(tokens, place + 1, ")" if token == "(" else "]", subject)
+            sequence.append(matcher if token == "(" else _one_of([matcher, _in_sequence([])]))
+            place = end + 1
+        elif token in {"{", "{?"}:
+            items, end = [], place
+            while end == place or tokens[end] == ";":
+                item, end = _alternatives(tokens, end + 1, ";}", subject)
+                items.append(item)
+            sequence.append(_in_any_order(items, all_needed=token == "{"))
+            place = end + 1
+        else:
+            sequence.append(subject if token == "@" and subject else _word(token))
+            place += 1
+    if closing and (place == len(tokens) or tokens[place] not in closing):
+        raise ValueError(f"The pattern {' '.join(tokens)!r} lacks one of {closing!r}")
+    return _one_of([*options, _in_sequence(sequence)]), place
+
+
+_CLOSING = frozenset("]);}")
+
+
+@cache
+def _word(word: str) -> Matcher:
+    return Matcher(lambda _, starts: frozenset(start + 1 for start in starts), frozenset({word}), empty=False)
+
+
+def _in_sequence(matchers: Sequence[Matcher]) -> Matcher:
+    if len(matchers) == 1:
+        return matchers[0]
+    first: set[str] = set()
+    for matcher in matchers:
+        first |= matcher.first
+        if not matcher.empty:
+            break
+
+    def matches(text: Sequence[str], starts: Positions) -> Positions:
+        for matcher in matchers:
+            starts = matcher(text, starts)
+            if not starts:
+                break
+        return starts
+
+    return Matcher(matches, frozenset(first), all(matcher.empty for matcher in matchers))
+
+
+def _one_of(matchers: Sequence[Matcher]) -> Matcher:
+    if len(matchers) == 1:
+        return matchers[0]
+
+    def matches(text: Sequence[str], starts: Positions) -> Positions:
+        return frozenset().union(*(matcher(text, starts) for matcher in matchers))
+
+    first = frozenset().union(*(matcher.first for matcher in matchers))
+    return Matcher(matches, first, any(matcher.empty for matcher in matchers))
+
+
+def _in_any_order(matchers: Sequence[Matcher], all_needed: bool) -> Matcher:
+    everything = frozenset(range(len(matchers)))
+
+    def matches(text: Sequence[str], starts: Positions) -> Positions:
+        ends: set[int] = set()
+        states = {(everything, start) for start in starts}
+        while states:
+            following = set()
+            for left, position in states:
+                here = frozenset({position})
+                begins = here if all_needed or left == everything else here | _JOINED(text, here)
+                for item in left:
+                    following |= {(left - {item}, end) for end in matchers[item](text, begins)}
+            ends |= {position for left, position in following if not left or not all_needed}
+            states = following
+        return frozenset(ends)
+
+    return Matcher(matches, frozenset().union(*(matcher.first for matcher in matchers)), empty=False)
+
+
+_JOINED = compiled(", [and]|and")

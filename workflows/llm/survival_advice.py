@@ -1,16 +1,16 @@
 """Whether somebody would have survived: the newest framework's rates for what the bio says, worded by a model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from workflows.llm.answers import ask
 from workflows.llm.bio import Found, attributes_of, known_values, read_about_me
 from workflows.llm.client import LanguageModel
-from workflows.llm.framework import Group, newest_framework, rate_fact
-from workflows.llm.grounding import Fact, first_unsupported, read
-from workflows.llm.wording import CLASSES, PORTS, listed, percent
+from workflows.llm.framework import ADULT_FROM_YEARS, Group, age_band, group_pattern, newest_framework, rate_fact
+from workflows.llm.grounding import Fact, examine, first_unsupported
+from workflows.llm.wording import CLASSES, PORTS, likelihood, listed, percent, percent_pattern, size_of_chance
 from workflows.settings import get_settings
 
 
@@ -44,7 +44,10 @@ def will_i_survive(
     group = framework.group_for(known_values(attributes))
     facts = facts_of(attributes, group)
 
-    answer = ask("will_i_survive", {"verdict": verdict_of(group)}, facts, check=omission, model=model, run=run)
+    def check(answer: Mapping[str, Any]) -> str | None:
+        return omission(answer, facts)
+
+    answer = ask("will_i_survive", {"verdict": verdict_of(group)}, facts, check=check, model=model, run=run)
     return {
         "survives": verdict_of(group) == "yes",
         "probability": round(group.rate, 4),
@@ -63,47 +66,105 @@ def verdict_of(group: Group) -> str:
 
 def facts_of(attributes: Mapping[str, Found | None], group: Group) -> list[Fact]:
     """Return what an answer may say: the verdict first, then what the bio says, then the group's rate."""
-    chance = percent(group.rate)
-    likely = f"your chance of survival is {chance}."
-    if verdict_of(group) == "yes":
-        verdict = Fact(
-            f"You would survive: {likely}",
-            ("You would have survived.", f"With a chance of survival of {chance}, you survive.", likely),
-        )
-    else:
-        verdict = Fact(
-            f"You would not survive: {likely}",
-            ("You would not survive.", "You would not have survived.", "You would die.", likely),
-        )
     about = _about(attributes)
-    return [verdict, *([about] if about else []), rate_fact(group)]
+    rate = rate_fact(group)
+    who, share = group_pattern(group), percent_pattern(group.rate)
+    of_whom = f"of whom {share} survived|{share} of whom survived"
+    belonging = (
+        f"you (belong to|fall into|are in|are part of) [the|a] [group of] {who} [[,] ({of_whom})]",
+        f"(this|that) is based on {who} [, ({of_whom})]",
+        f"you (belong to|fall into|are in|are part of) a group (where|in which) {share} of {who} survived",
+        f"(this|that|which) is the [survival] rate (of|for|among) {who}",
+    )
+    return [_verdict(group, about), *([about] if about else []), replace(rate, also=(*rate.also, *belonging))]
 
 
 def contradiction(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
     """Say what an answer gets wrong or leaves out, None if nothing."""
-    return first_unsupported(str(answer["answer"]), facts) or omission(answer)
+    return first_unsupported(str(answer["answer"]), facts) or omission(answer, facts)
 
 
-def omission(answer: Mapping[str, Any]) -> str | None:
+def omission(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
     """Say what an answer leaves out, None if nothing: the verdict."""
-    if not read("You survive, you die").words & read(str(answer["answer"])).words:
-        return "the verdict is left out"
-    return None
+    return None if 0 in examine(str(answer["answer"]), facts).said else "the verdict is left out"
+
+
+def _verdict(group: Group, about: Fact | None) -> Fact:
+    survives = verdict_of(group) == "yes"
+    rate, size = percent_pattern(group.rate), size_of_chance(group.rate)
+    adverb = likelihood(group.rate if survives else 1 - group.rate)
+    noun = "(chance|chances|odds|probability|likelihood)"
+    # Behind a "no", "a chance of 30 %" would be that of death.
+    nouns = f"survival {noun}|{noun} of (survival|surviving){f'|{noun}' if survives else ''}"
+    chance = f"[{size}] [estimated|predicted|overall] ({nouns})"
+    of_rate = f"([a|an|your|only a|just a] {rate} {chance}|[a|an|your] {chance} of {rate})"
+    chances = (
+        f"your {chance} (is|are|was|were|would be|would have been|stands at|being|at) {rate}",
+        f"your {chance} (is|was|would be) a [{size}] {rate}",
+        f"you [would] (have|had|have had) {of_rate}",
+        f"(with|given|at) {of_rate}",
+    )
+    if survives:
+        said = [f"you would [{adverb}] ({_SURVIVE})", f"you [{adverb}] (survive|make it)"]
+        said += [f"you are ({adverb}) to survive"] if adverb else []
+        opening = "[yes ,] ((good|great) news|fortunately|luckily|congratulations)|[the verdict is] yes"
+    else:
+        unlikely = f"{'(very|most|quite) unlikely|' if group.rate <= 0.15 else ''}unlikely|not likely"
+        said = [
+            f"you would [{adverb}] not ({_SURVIVE})",
+            f"you would not [{adverb}] ({_SURVIVE})",
+            f"you [{adverb}] would not ({_SURVIVE})",
+            f"you [{adverb}] would [{adverb}] (die|have died|perish|have perished)",
+        ]
+        said += [f"you (are|would be) ({unlikely}) to (survive|have survived)"] if adverb else []
+        opening = "[no ,] (unfortunately|sadly|regrettably|i am afraid [that]|bad news)|[the verdict is] no"
+    # "As a man of 30, you would …"
+    person = f"[as {about.subject} [,]]" if about else ""
+    also = f"[[,] (with|given|at) {of_rate}{f'|[,] at {rate}' if survives else ''}]"
+    return Fact(
+        f"You would {'' if survives else 'not '}survive: your chance of survival is {percent(group.rate)}.",
+        tuple(f"{person} {one} [the (sinking|disaster)] {also}" for one in said),
+        partly=tuple(f"{person} {one}" for one in chances),
+        opening=(opening,),
+    )
+
+
+_SURVIVE = "survive|have survived|make it|have made it|live|have lived|be among the survivors"
 
 
 def _about(attributes: Mapping[str, Found | None]) -> Fact | None:
     values = {name: found.value for name, found in attributes.items() if found is not None}
-    said = []
-    if "sex" in values:
-        said.append(f"{values['sex']}")
-    if "age" in values:
-        said.append(f"{values['age']:g} years old")
+    said, ways = [], []
+    age, sex = values.get("age"), values.get("sex")
+    nouns = "passenger|traveller|person"
+    if sex is not None:
+        said.append(f"{sex}")
+        nouns = f"{sex} [{nouns}]" + (f"|{_ADULTS[sex]}" if age is not None and age >= ADULT_FROM_YEARS else "")
+        adult = f"|an adult {sex}" if age_band(age) == "adult" else ""
+        ways.append(f"{sex}|a ({nouns}){adult}")
+    if age is not None:
+        said.append(f"{age:g} years old")
+        ways.append(f"[aged] {age:g} [years old|years of age]")
+        # The noun says the sex.
+        ways.append(f"(a|an) {age:g} year old [{nouns}]")
     if "pclass" in values:
-        said.append(f"in {CLASSES[values['pclass']]} class")
-    if "family" in values:
-        said.append("travelling alone" if values["family"] == 1 else f"in a family of {values['family']}")
+        ticket = f"{CLASSES[values['pclass']]} class"
+        said.append(f"in {ticket}")
+        ways.append(f"[travelling|a passenger|who travels] in {ticket}|travelling {ticket}|a {ticket} passenger")
+    if values.get("family") == 1:
+        said.append("travelling alone")
+        ways.append("[travelling] (alone|on your own|by yourself)")
+    elif "family" in values:
+        said.append(f"in a family of {values['family']}")
+        ways.append(f"[travelling] (part of|in|with|as part of) a family of {values['family']}")
     if "embarked" in values:
-        said.append(f"from {PORTS[values['embarked']]}")
+        port = PORTS[values["embarked"]]
+        said.append(f"from {port}")
+        ways.append(f"(from|boarding at|who boarded at|who embarked at) {port.lower()}")
     if not said:
         return None
-    return Fact(f"You are {listed(said)}.", tuple(f"You are {one}." for one in said), frozenset({"traveller", "aged"}))
+    person = f"{{?{' ; '.join(ways)}}}"
+    return Fact(f"You are {listed(said)}.", (f"(you are|you were|as|being) {person}",), subject=person, is_reason=True)
+
+
+_ADULTS = {"female": "woman", "male": "man"}

@@ -1,4 +1,4 @@
-"""How facts write classes, ports, shares and lists."""
+"""How facts write classes, ports, shares and lists, and patterns (see `workflows.llm.grounding`) of how texts may."""
 
 from collections.abc import Sequence
 
@@ -18,3 +18,23 @@ def listed(words: Sequence[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def percent_pattern(share: float) -> str:
+    """Return the pattern of the ways to write a share as `percent` does: it is rounded, so "about" is true."""
+    small = "only|just|merely|a mere" if share < 0.5 else "a full"
+    return f"[an estimated] [{small}] [about|around|roughly|approximately] {percent(share)}"
+
+
+def likelihood(share: float) -> str:
+    """Return the pattern of the words that say how likely an outcome is; none where it is close, or not likely."""
+    if share < 0.55:
+        return ""
+    return "(very|most|quite) likely|likely|probably" if share >= 0.85 else "most likely|likely|probably"
+
+
+def size_of_chance(share: float) -> str:
+    """Return the pattern of the adjectives that fit a chance; none where it is neither small nor great."""
+    if share <= 0.25:
+        return "low|small|slim|poor"
+    return "high|good|great|strong" if share >= 0.75 else ""

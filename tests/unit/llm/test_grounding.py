@@ -1,37 +1,50 @@
 import pytest
 
-from workflows.llm.grounding import Fact, first_unsupported, read
+from workflows.llm.grounding import EVERYBODY, Fact, compiled, examine, first_unsupported, literal, read
 
-WOMEN = Fact(
-    "Of 314 women, 74 % survived.", ("74 % of women survived.",), subject="women", claim=frozenset({"survived"})
-)
-MEN = Fact("Of 577 men, 19 % survived.", ("19 % of men survived.",), subject="men", claim=frozenset({"survived"}))
-CLASS = Fact(
-    "Third class lowered the chance of survival.", subject="third class", claim=frozenset({"lowered", "reduced"})
-)
-SEX = Fact("Being female raised the chance of survival.", subject="female", claim=frozenset({"raised"}))
+LOWERED = ("@ (lowered|reduced) (it|the chance of survival)",)
+RAISED = ("@ raised (it|the chance of survival)",)
 DEATH = Fact(
     "He is predicted to have died: the chance of survival was 8 %.",
-    ("He is predicted to have died.", "He is not predicted to survive."),
+    ("he is predicted to have died", "he is not predicted to survive"),
+    partly=("the survival probability was 8 %",),
 )
-PRODUCT = Fact("15 is a product: 3 × 5 = 15.", ("15 is a product",))
+WOMEN = Fact("Of 314 women, 74 % survived.", ("74 % of women survived",), elliptical=("74 % of women",), kind="sex")
+MEN = Fact("Of 577 men, 19 % survived.", ("19 % of men survived",), elliptical=("19 % of men",), kind="sex")
+DECK = Fact("Of 15 people on deck A, 47 % survived.", anaphoric=("it was 47 % on deck a",), kind="deck")
+ALL = Fact("Of all 891, 38 % survived.", kind=EVERYBODY)
+THIRD = Fact("Third class lowered the chance of survival.", subject="third class", claim=LOWERED, is_reason=True)
+AGE = Fact("Age lowered the chance of survival.", subject="[his] age", claim=LOWERED, is_reason=True)
+SEX = Fact("Being female raised the chance of survival.", subject="being female", claim=RAISED)
+PRODUCT = Fact("15 is a product: 3 × 5 = 15.", ("15 is a product", "3 × 5 = 15"))
+FACTS = [DEATH, WOMEN, MEN, DECK, ALL, THIRD, AGE, SEX, PRODUCT]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "Of 314 women, 74 % survived.",
+        "Of 314 women, 74 percent survived.",
+        "Of 314 women, seventy-four per cent survived!",
         "74% of women survived, while 19% of men survived.",
+        "74% of women survived, compared with 19% of men.",
         "Did you know that 74 % of women survived? Wow!",
         "Third class reduced the chance of survival and being female raised it.",
+        "Third class and his age lowered the chance of survival, but being female raised it.",
         "He is predicted to have died.",
         "He isn't predicted to survive.",
+        "He is predicted to have died because third class lowered the chance of survival.",
+        "Third class lowered the chance of survival, so he is predicted to have died.",
+        "Because third class lowered the chance of survival, he is predicted to have died.",
         "The survival probability was 8 %, he is predicted to have died.",
         "3 × 5 = 15, so 15 is a product!",
+        "3 * 5 = 15 – 15 is a product!",
+        "The number 15! 15 is a product.",
+        "What a neat number: 15 is a product.",
     ],
 )
 def test_what_the_facts_say_passes(text):
-    assert first_unsupported(text, [WOMEN, MEN, CLASS, SEX, DEATH, PRODUCT], {"15"}) is None
+    assert first_unsupported(text, FACTS, {"15"}) is None
 
 
 @pytest.mark.parametrize(
@@ -43,6 +56,7 @@ def test_what_the_facts_say_passes(text):
         ("74 % of men survived.", "swapped subjects"),
         ("74 % of women survived, 19 % did too.", "second part without subject"),
         ("74 % of women did not survive.", "negated"),
+        ("19 % of men.", "nothing said of them"),
         ("He is predicted to have survived.", "another outcome"),
         ("He did not die.", "negated outcome"),
         ("His survival is predicted.", "another outcome, as a noun"),
@@ -57,25 +71,78 @@ def test_what_the_facts_say_passes(text):
         ("Plato loved 15.", "unknown word"),
         ("15 is not a product.", "negated"),
         ("15 is a product.\nShe won a prize.", "second line"),
+        ("15 is a product?", "a question"),
+        ("“15 is a product”", "a quotation"),
+        ("1５ is a product.", "wide digit"),
+        ("15 is a prоduct.", "letter of another script"),
+        ("Of 314 women, 74.0 % survived.", "more exact than the fact"),
+        ("Of -314 women, 74 % survived.", "negative"),
+        ("Being female raised the chance of survival, so he is predicted to have died.", "no reason for it"),
+        ("He is predicted to have died because being female raised the chance of survival.", "no reason for it"),
+        ("Because third class lowered the chance of survival, being female raised it.", "no reason for it"),
+        ("Of 15 people on deck A, 47 % survived, 74 % of women.", "read as the women there"),
+        ("Of 314 women, 74 % survived, it was 47 % on deck A.", "read as the women there"),
+        ("Of 314 women, 74 % survived. It was 47 % on deck A.", "read as the women there"),
     ],
 )
 def test_what_the_facts_do_not_say_is_refused(text, why):
-    assert first_unsupported(text, [WOMEN, MEN, CLASS, SEX, DEATH, PRODUCT], {"15"}) is not None, why
+    assert first_unsupported(text, FACTS, {"15"}) is not None, why
 
 
-def test_reason_quotes_the_part_and_names_strange_words():
+def test_reason_quotes_the_sentence_and_names_strange_words():
     reason = first_unsupported("15 is a product. It is loved by pirates.", [PRODUCT], {"15"})
     assert "It is loved by pirates." in reason
-    assert "pirat" in reason
+    assert "15 is" not in reason
+    assert "pirates" in reason
+
+
+def test_facts_that_are_said_are_named():
+    assert examine("Third class and his age lowered the chance of survival.", FACTS).said == {5, 6}
+    assert examine("The survival probability was 8 %. 74 % of women survived, 19 % of men.", FACTS).said == {1, 2}
+    assert examine("Wow!", FACTS).said == frozenset()
+    assert examine("It was 47 % on deck A.", FACTS).unsupported is not None
+    assert examine("Of all 891, 38 % survived. It was 47 % on deck A.", FACTS).said == {3, 4}
+
+
+def test_texts_are_read_in_one_form():
+    assert read("He’s 21-year-old; isn't (1,000) “x” 3rd") == (
+        ["he", "is", "21", "year", "old", ",", "is", "not", ",", "1000", ",", '"', "x", '"', "third"]
+    )
+    assert read("thirty-one percent, 2 * 3") == ["31", "%", ",", "2", "×", "3"]
+    assert read("2.50 and no one") == ["2.50", "and", "no", "one"]
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers"),
-    [("1,000 and 2.50", ("1000", "2.5")), ("007 cats", ("7",)), ("twelve, 0", ("12", "0")), ("no one", ())],
+    ("pattern", "texts", "others"),
+    [
+        ("a [b c] d", ["a d", "a b c d"], ["a b d", "a", "a d d"]),
+        ("a (b|c d|) e", ["a b e", "a c d e", "a e"], ["a b c d e"]),
+        ("a|b", ["a", "b"], ["a b", ""]),
+        ("{a; b c}", ["a b c", "b c a"], ["a", "a and b c", "a a b c"]),
+        ("{?a; b; c}", ["a", "b , a", "c and a , and b"], ["", "a and", "a a"]),
+        ("[a [b]] c", ["c", "a c", "a b c"], ["b c"]),
+    ],
 )
-def test_numbers_are_read_in_one_form(text, numbers):
-    assert read(text).numbers == numbers
+def test_patterns(pattern, texts, others):
+    def whole(text):
+        tokens = text.split()
+        return len(tokens) in compiled(pattern)(tokens, frozenset({0}))
+
+    assert all(whole(text) for text in texts)
+    assert not any(whole(text) for text in others)
 
 
-def test_word_forms_are_the_same():
-    assert read("divides").words == read("divided").words == read("dividing").words == read("divide").words
+def test_subject_of_a_pattern():
+    assert compiled("@ x", "a|b")(["b", "x"], frozenset({0})) == {2}
+
+
+@pytest.mark.parametrize("pattern", ["(a", "a)", "[a", "a]", "{a; b", "(a]", "a; b"])
+def test_broken_pattern_is_an_error(pattern):
+    with pytest.raises(ValueError, match="pattern"):
+        compiled(pattern)
+
+
+def test_text_from_outside_makes_no_pattern():
+    fact = Fact("A cabin on deck | lowered the chance.", subject=literal("a cabin on deck (b|c)"), claim=("@ helped",))
+    assert first_unsupported("lowered the chance", [fact]) is not None
+    assert first_unsupported("A cabin on deck b helped.", [fact]) is not None
