@@ -9,11 +9,14 @@ if "test" not in globals():
 
 @data_exporter
 def train_survival_model(passengers, *args, **kwargs):
-    """Keep a new version of the model; the output is its evaluation beside the baselines."""
-    return workflow.train_survival_model(passengers, get_settings().models_dir)
+    """Keep a new version of the model, promoted if it is good enough; the output is its evaluation."""
+    return workflow.train_survival_model(
+        passengers, get_settings().models_dir, accept_drift=kwargs.get("accept_drift", False)
+    )
 
 
 @test
-def test_model_beats_the_baselines(output, *args):
-    best = output.sort_values("brier").groupby("split")["classifier"].first()
-    assert (best == "model").all()
+def test_model_and_baselines_are_judged_in_both_splits(output, *args):
+    splits = output.groupby("classifier")["split"].agg(set)
+    assert all(names == {"stratified", "grouped"} for names in splits)
+    assert "model" in splits
