@@ -22,7 +22,7 @@ from workflows.llm.wording import CLASSES, PORTS
 from workflows.passengers import ATTRIBUTE_NAMES, COLUMNS, TARGET, Column
 from workflows.survival.evaluation import MODEL
 from workflows.survival.features import FEATURES
-from workflows.survival.inference import predict_with
+from workflows.survival.inference import predict_batch
 from workflows.survival.registry import Version
 
 CARD_FILE = "card.html"
@@ -101,10 +101,10 @@ def model_card(
     # matplotlib takes half a second to import, and most processes that import this module draw no card.
     from workflows.survival import plots  # noqa: PLC0415
 
-    explained = _explain(metadata, pipeline, passengers)
-    fitted = np.array([prediction["probability"] for prediction in explained])
+    version = Version(str(metadata.get("version", "")), metadata, pipeline)
+    explained = predict_batch(version, passengers)
     left_out = left_out_probability(predictions, len(passengers))
-    judged = fitted if left_out is None else left_out
+    judged = explained["probability"].to_numpy() if left_out is None else left_out
     metrics = metadata["metrics"]
     means = _importance(explained)
     groups = survival_by_group(passengers, judged)
@@ -229,20 +229,9 @@ def _template() -> Any:
     return environment.get_template(TEMPLATE)
 
 
-def _explain(metadata: Mapping[str, Any], pipeline: Pipeline, passengers: pd.DataFrame) -> list[dict[str, Any]]:
-    """Predict every passenger with the model, contributions included."""
-    version = Version(str(metadata.get("version", "")), metadata, pipeline)
-    known = passengers.loc[:, list(ATTRIBUTE_NAMES)].astype(object)
-    records = known.where(known.notna(), None).to_dict("records")
-    return [predict_with(version, {str(name): value for name, value in record.items()}) for record in records]
-
-
-def _importance(explained: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _importance(explained: pd.DataFrame) -> dict[str, float]:
     """Mean size of each feature's contribution, the largest first."""
-    sizes = {
-        name: float(np.mean([abs(prediction["contributions"][name]) for prediction in explained]))
-        for name in explained[0]["contributions"]
-    }
+    sizes = {name: float(explained[name].abs().mean()) for name in FEATURES}
     return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -318,32 +307,33 @@ def _example(
     plots: Any,
     example: Example,
     passengers: pd.DataFrame,
-    explained: Sequence[Mapping[str, Any]],
+    explained: pd.DataFrame,
     left_out: npt.NDArray[np.float64] | None,
 ) -> dict[str, Any]:
     """What is shown of one passenger."""
-    prediction = explained[example.position]
-    contributions = prediction["contributions"]
+    prediction = explained.iloc[example.position]
+    base_value, probability = float(prediction["base_value"]), float(prediction["probability"])
+    contributions = {name: float(prediction[name]) for name in FEATURES}
     ordered = sorted(contributions, key=lambda name: (-abs(contributions[name]), name))
     parts = {name: contributions[name] for name in ordered[:CONTRIBUTIONS_SHOWN]}
     others = ordered[CONTRIBUTIONS_SHOWN:]
     if others:
         parts[f"{len(others)} others"] = sum(contributions[name] for name in others)
-    log_odds = prediction["base_value"] + sum(contributions.values())
+    log_odds = base_value + sum(contributions.values())
     moved = ", ".join(f"{name} {value:+.2f}" for name, value in parts.items())
     alt = (
-        f"Contributions for {example.rule}: {moved}. With the base value {prediction['base_value']:+.2f} they add "
-        f"up to {log_odds:+.2f}, a probability of {_share(prediction['probability'])}."
+        f"Contributions for {example.rule}: {moved}. With the base value {base_value:+.2f} they add up to "
+        f"{log_odds:+.2f}, a probability of {_share(probability)}."
     )
     row = passengers.iloc[example.position]
     return {
         "rule": example.rule,
         "passenger_id": int(row["passenger_id"]),
         "survived": bool(row[TARGET]),
-        "attributes": [(name, prediction["passenger"][name]) for name in ATTRIBUTE_NAMES],
+        "attributes": [(name, None if pd.isna(row[name]) else row[name]) for name in ATTRIBUTE_NAMES],
         "left_out": None if left_out is None else float(left_out[example.position]),
-        "probability": prediction["probability"],
-        "base_value": prediction["base_value"],
+        "probability": probability,
+        "base_value": base_value,
         "log_odds": log_odds,
         "svg": Markup(plots.contributions(parts, example.rule, alt)),
     }
