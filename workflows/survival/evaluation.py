@@ -320,8 +320,12 @@ def cross_validate(
                 )
         return scores, predictions
 
-    # Each worker fits with one thread: pools of threads inside would wait for each other, ten times slower.
-    with threadpool_limits(1), ThreadPoolExecutor(workers) as executor:
+    # Each worker fits with one thread: pools of threads inside would wait for each other, ten times slower. The
+    # limit of the linear algebra is one for the process, that of OpenMP one for each thread.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(workers, initializer=lambda: threadpool_limits(1, user_api="openmp")) as executor,
+    ):
         results = list(executor.map(run, split_folds(df, folds, repeats, seed)))
     return Evaluation(
         scores=pd.DataFrame([score for scores, _ in results for score in scores]),

@@ -1,0 +1,105 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflows.passengers import ATTRIBUTE_NAMES
+from workflows.survival import tuning
+from workflows.survival.evaluation import split_folds
+from workflows.survival.training import Parameters
+from workflows.survival.tuning import CANDIDATES, candidates, evaluate_search, main, search
+
+X_COLUMNS = list(ATTRIBUTE_NAMES)
+GOOD = Parameters(n_estimators=30, max_depth=3, learning_rate=0.2)
+# The intercept alone, nearly.
+USELESS = replace(GOOD, n_estimators=1, learning_rate=0.001)
+
+
+@pytest.fixture
+def some(titanic: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    """Few passengers, and inner folds drawn fewer times."""
+    monkeypatch.setattr(tuning, "FINAL_REPEATS", 1)
+    return titanic.head(150)
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *offered: Parameters) -> None:
+    monkeypatch.setattr(tuning, "candidates", lambda count, _: iter(offered[:count]))
+
+
+def test_candidates_are_those_of_their_seed() -> None:
+    drawn = list(candidates(CANDIDATES, 0))
+    assert len(set(drawn)) == CANDIDATES
+    assert list(candidates(3, 0)) == drawn[:3]
+    assert list(candidates(CANDIDATES, 1)) != drawn
+    # A tree more is time more for each answer.
+    assert all(20 <= parameters.n_estimators <= 200 for parameters in drawn)
+    # Rows are made once for all candidates.
+    assert {(parameters.missing_rate, parameters.seed) for parameters in drawn} == {(0.3, 0)}
+
+
+def test_published_parameters_are_of_the_space_searched() -> None:
+    space = pd.DataFrame([vars(parameters) for parameters in candidates(300, 1)])
+    published = vars(Parameters())
+    for name, value in published.items():
+        assert space[name].min() <= value <= space[name].max(), name
+
+
+@pytest.mark.parametrize("order", [(GOOD, USELESS), (USELESS, GOOD)])
+def test_search_finds_the_better_one(
+    some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, order: tuple[Parameters, ...]
+) -> None:
+    offer(monkeypatch, *order)
+    chosen, loss = search(some[X_COLUMNS], some["survived"].to_numpy(), count=2)
+    assert chosen == GOOD
+    # Less than of the share of survivors as everybody's probability.
+    share = some["survived"].mean()
+    assert 0.3 < loss < -(share * np.log(share) + (1 - share) * np.log(1 - share)) - 0.1
+    assert search(some[X_COLUMNS], some["survived"].to_numpy(), count=2) == (chosen, loss)
+
+
+def test_more_folds_decide_between_the_best_few(some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[Parameters] = []
+    original = tuning.fit_rows
+
+    def counted(training: tuning.TrainingRows, parameters: Parameters) -> object:
+        fits.append(parameters)
+        return original(training, parameters)
+
+    monkeypatch.setattr(tuning, "fit_rows", counted)
+    monkeypatch.setattr(tuning, "FINALISTS", 1)
+    monkeypatch.setattr(tuning, "FINAL_REPEATS", 2)
+    offer(monkeypatch, USELESS, GOOD)
+    search(some[X_COLUMNS], some["survived"].to_numpy(), count=2)
+    # Three folds, two splits: once for everybody, twice for the finalist.
+    assert (fits.count(USELESS), fits.count(GOOD)) == (6, 12)
+
+
+def test_passengers_left_out_have_no_part_in_the_search(some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[set[object]] = []
+
+    def recorded(X: pd.DataFrame, y: object, count: int) -> tuple[Parameters, float]:
+        assert list(X) == X_COLUMNS
+        searched.append(set(X["_name"]))
+        return GOOD, 0.0
+
+    monkeypatch.setattr(tuning, "search", recorded)
+    evaluation = evaluate_search(some, folds=3, repeats=1)
+    expected: Iterator[set[object]] = (set(some["_name"].iloc[fitted]) for *_, fitted, _ in split_folds(some, 3, 1, 0))
+    assert sorted(map(sorted, searched)) == sorted(map(sorted, expected))
+    assert evaluation.scores["classifier"].unique().tolist() == ["model"]
+    assert evaluation.predictions.groupby("split").size().to_dict() == {"grouped": 150, "stratified": 150}
+
+
+def test_command_prints_both_tables(
+    some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tuning, "load_passengers", lambda _: some)
+    offer(monkeypatch, GOOD)
+    assert main(["--candidates", "1", "--repeats", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "Published parameters" in printed
+    assert "demo features" in printed
+    assert "Parameters searched for in each training part" in printed
+    assert "n_estimators 30, max_depth 3" in printed
