@@ -1,0 +1,86 @@
+"""The model of the bundled passengers, fitted once a session, and read back as a version that serves."""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from xgboost import XGBClassifier
+
+from workflows.passengers import ATTRIBUTE_NAMES, ATTRIBUTES, load_passengers
+from workflows.settings import REPO_PATH
+from workflows.survival import registry
+from workflows.survival.inference import predict_batch, predict_passenger
+from workflows.survival.training import Parameters, fit
+
+CSV = REPO_PATH / "data" / "titanic.csv"
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A folder with one version, and the rows that XGBoost was fitted on."""
+
+    models_dir: Path
+    xgboost_rows: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def titanic() -> pd.DataFrame:
+    return load_passengers(str(CSV))
+
+
+@pytest.fixture(scope="session")
+def callers() -> list[dict[str, object]]:
+    """The passengers as callers send them: the texts of the CSV, empty where missing."""
+    with CSV.open(encoding="utf-8", newline="") as file:
+        return [{column.name: row[column.csv_name] for column in ATTRIBUTES} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="session")
+def trained(titanic: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    rows: list[np.ndarray] = []
+    fit_xgboost = XGBClassifier.fit
+
+    def spy(model: XGBClassifier, X: np.ndarray, *args: object, **kwargs: object) -> XGBClassifier:
+        rows.append(np.array(X))
+        return fit_xgboost(model, X, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(XGBClassifier, "fit", spy)
+        pipeline = fit(titanic[list(ATTRIBUTE_NAMES)], titanic["survived"].to_numpy(), Parameters())
+    folder = tmp_path_factory.mktemp("models")
+    registry.save(folder, pipeline, {"rows": len(titanic)}, "ab" * 32)
+    return Trained(folder, np.concatenate(rows))
+
+
+@pytest.fixture(scope="session")
+def xgboost_rows(trained: Trained) -> np.ndarray:
+    return trained.xgboost_rows
+
+
+@pytest.fixture(scope="session")
+def version(trained: Trained) -> registry.Version:
+    return registry.serving_version(trained.models_dir)
+
+
+@pytest.fixture(scope="session")
+def ask(trained: Trained) -> Callable[[Mapping[str, object]], Answer]:
+    """Return the function that answers a caller."""
+    return lambda variables: predict_passenger(variables, trained.models_dir)
+
+
+@pytest.fixture(scope="session")
+def answers(callers: list[dict[str, object]], ask: Callable[[Mapping[str, object]], Answer]) -> list[Answer]:
+    """The answer to each passenger of the training data."""
+    return [ask(caller) for caller in callers]
+
+
+@pytest.fixture(scope="session")
+def probabilities(version: registry.Version) -> Callable[[pd.DataFrame], np.ndarray]:
+    """Return the function that predicts a table of passengers."""
+    return lambda df: predict_batch(version, df)["probability"].to_numpy()

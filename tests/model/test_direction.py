@@ -1,0 +1,99 @@
+"""What changes a prediction changes it the way that the history of the ship says, others equal."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflows.survival.features import title_of
+
+Probabilities = Callable[[pd.DataFrame], np.ndarray]
+
+LEAST_SHARE = 0.95
+# Sums of numbers that are equal but for the last bits of float32.
+TOLERANCE = 1e-6
+BOY_AGE_YEARS = 13
+TO_WOMAN = {"Mr": "Mrs", "Master": "Miss", "Don": "Dona", "Sir": "Lady"}
+TO_MAN = {"Mrs": "Mr", "Mme": "Mr", "Ms": "Mr", "Miss": "Mr", "Mlle": "Mr", "Lady": "Sir", "the Countess": "Sir"}
+
+
+def retitled(names: pd.Series, ages: pd.Series, titles: dict[str, str]) -> list[str]:
+    changed = []
+    for name, age_years in zip(names, ages, strict=True):
+        surname, title, rest = re.split(r", |\.", name, maxsplit=2)
+        title = titles.get(title, title)
+        changed.append(f"{surname}, {'Master' if title == 'Mr' and age_years < BOY_AGE_YEARS else title}.{rest}")
+    return changed
+
+
+def as_women(df: pd.DataFrame, with_title: bool) -> pd.DataFrame:
+    """Everybody as a woman or girl; who is one stays as is."""
+    men = df["sex"] == "male"
+    women = df.assign(sex="female")
+    if with_title:
+        women.loc[men, "_name"] = retitled(df.loc[men, "_name"], df.loc[men, "age"], TO_WOMAN)
+        assert set(women["_name"].map(title_of)) == {"woman", "rare"}
+    return women
+
+
+def as_men(df: pd.DataFrame, with_title: bool) -> pd.DataFrame:
+    """Everybody as a man or boy; who is one stays as is."""
+    women = df["sex"] == "female"
+    men = df.assign(sex="male")
+    if with_title:
+        men.loc[women, "_name"] = retitled(df.loc[women, "_name"], df.loc[women, "age"], TO_MAN)
+        assert set(men["_name"].map(title_of)) == {"man", "boy", "rare"}
+    return men
+
+
+def strangers(df: pd.DataFrame) -> pd.DataFrame:
+    """Everybody with a ticket that nobody of the training data held, as long as their own."""
+    return df.assign(ticket=[f"{ticket[:-1]}?" for ticket in df["ticket"]])
+
+
+def check_rises(low: np.ndarray, high: np.ndarray, change: str, least_share: float = LEAST_SHARE) -> None:
+    """Nearly nobody may lose by the change, and nearly everybody gains."""
+    difference = high - low
+    not_lower = float((difference >= -TOLERANCE).mean())
+    higher = float((difference > TOLERANCE).mean())
+    found = (
+        f"{change}: not lower for {not_lower:.4f} and higher for {higher:.4f} of {len(low)} passengers, "
+        f"by {difference.mean():.4f} in the mean, {difference.min():.4f} to {difference.max():.4f}"
+    )
+    assert not_lower >= least_share, found
+    assert higher >= 0.5, found
+
+
+@pytest.mark.parametrize("with_title", [True, False])
+def test_women_and_girls_are_not_predicted_lower(
+    titanic: pd.DataFrame, probabilities: Probabilities, with_title: bool
+) -> None:
+    assert len(titanic) == 891
+    men, women = probabilities(as_men(titanic, with_title)), probabilities(as_women(titanic, with_title))
+    check_rises(men, women, f"male to female, with the title {with_title}")
+    # The very men of the data too, not only together with what the women would be as men.
+    are_men = (titanic["sex"] == "male").to_numpy()
+    check_rises(men[are_men], women[are_men], f"the men to women, with the title {with_title}")
+    check_rises(men[~are_men], women[~are_men], f"the women from men, with the title {with_title}")
+
+
+@pytest.mark.parametrize(("lower", "better"), [(3, 2), (2, 1), (3, 1)])
+def test_better_classes_are_not_predicted_lower(
+    titanic: pd.DataFrame, probabilities: Probabilities, lower: int, better: int
+) -> None:
+    low, high = (probabilities(titanic.assign(pclass=pclass)) for pclass in (lower, better))
+    check_rises(low, high, f"class {lower} to {better}")
+
+
+def test_for_strangers_there_is_no_exception(titanic: pd.DataFrame, probabilities: Probabilities) -> None:
+    """Without companions nothing else depends on sex and class, and the model's constraints hold."""
+    unknown = strangers(titanic)
+    assert not set(unknown["ticket"]) & set(titanic["ticket"])
+    for with_title in (True, False):
+        men, women = (probabilities(change(unknown, with_title)) for change in (as_men, as_women))
+        check_rises(men, women, f"male to female, strangers, with the title {with_title}", least_share=1)
+    third, second, first = (probabilities(unknown.assign(pclass=pclass)) for pclass in (3, 2, 1))
+    check_rises(third, second, "class 3 to 2, strangers", least_share=1)
+    check_rises(second, first, "class 2 to 1, strangers", least_share=1)
