@@ -9,10 +9,10 @@ if "test" not in globals():
 
 @data_exporter
 def train_survival_model(passengers, *args, **kwargs):
-    """Keep a new version of the model, promoted if it is good enough; the output is its evaluation."""
-    return workflow.train_survival_model(
-        passengers, get_settings().models_dir, accept_drift=kwargs.get("accept_drift", False)
-    )
+    """Keep a new version of the model, promoted if it is good enough; the output is its evaluation and its card."""
+    models_dir = get_settings().models_dir
+    table = workflow.train_survival_model(passengers, models_dir, accept_drift=kwargs.get("accept_drift", False))
+    return workflow.with_card(table, models_dir)
 
 
 @test

@@ -15,6 +15,7 @@ from workflows.errors import InvalidInputError
 from workflows.passengers import ATTRIBUTE_NAMES, COLUMN_NAMES, KEY, TARGET
 from workflows.settings import REPO_PATH
 from workflows.survival import registry
+from workflows.survival.card import CARD_FILE, as_block_output, model_card
 from workflows.survival.checks import Check, check_data, profile
 from workflows.survival.evaluation import MODEL, Evaluation, evaluate
 from workflows.survival.promotion import fold_scores, judge
@@ -71,10 +72,11 @@ def train_survival_model(
         incumbent = serving.metadata if serving else None
         made = registry.find(models_dir, fingerprint)
         if made is None:
-            pipeline, metadata = _train(ordered, parameters, repeats)
+            pipeline, metadata, evaluation = _train(ordered, parameters, repeats)
             metadata |= {**ingredients, "checks": [asdict(check) for check in checks]}
             metadata["promotion"] = judge(metadata, incumbent).to_dict()
-            name = registry.save(models_dir, pipeline, metadata, fingerprint)
+            files = {CARD_FILE: lambda kept: model_card(kept, pipeline, ordered, evaluation.predictions)}
+            name = registry.save(models_dir, pipeline, metadata, fingerprint, files)
         else:
             name, metadata = made.name, dict(made.metadata)
             logger.info("model version %s was made of the same data, code, parameters and libraries", name)
@@ -87,6 +89,19 @@ def summary(version: str, metadata: Mapping[str, Any], status: str) -> pd.DataFr
     """Return the table of the evaluation with the number of passengers, the version and its status in each row."""
     table = pd.DataFrame(metadata["metrics"]["table"])
     return table.round(4).assign(passengers=metadata["rows"], model_version=version, model_status=status)
+
+
+def with_card(table: pd.DataFrame, models_dir: Path) -> list[pd.DataFrame]:
+    """Return the table of `train_survival_model` and, second, the card of its version as Mage's UI shows it.
+
+    A version that was made without a card comes alone.
+    """
+    version = str(table["model_version"].iloc[0])
+    try:
+        html = (models_dir / version / CARD_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return [table]
+    return [table, as_block_output(html, version)]
 
 
 def _is_true(accept_drift: bool | str) -> bool:
@@ -109,15 +124,15 @@ def _report(checks: Sequence[Check]) -> None:
         raise InvalidInputError("the passengers failed checks, so no model is trained and what serves stays", errors)
 
 
-def _train(df: pd.DataFrame, parameters: Parameters, repeats: int) -> tuple[Pipeline, dict[str, Any]]:
-    """Fit and evaluate a model; return it with what is known about it."""
+def _train(df: pd.DataFrame, parameters: Parameters, repeats: int) -> tuple[Pipeline, dict[str, Any], Evaluation]:
+    """Fit and evaluate a model; return it with what is known about it, and its evaluation."""
     started = time.perf_counter()
     pipeline = fit(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), parameters)
     fitted = time.perf_counter()
     evaluation = evaluate(df, parameters, folds=FOLDS, repeats=repeats)
     evaluated = time.perf_counter()
     logger.info("a model is fitted: %s", _headline(evaluation))
-    return pipeline, {
+    metadata = {
         "git_commit": registry.git_commit(REPO_PATH),
         "rows": len(df),
         "survivors": int(df[TARGET].sum()),
@@ -126,6 +141,7 @@ def _train(df: pd.DataFrame, parameters: Parameters, repeats: int) -> tuple[Pipe
         "fold_scores": fold_scores(evaluation),
         "profile": profile(df),
     }
+    return pipeline, metadata, evaluation
 
 
 def _promote(models_dir: Path, name: str, metadata: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> None:

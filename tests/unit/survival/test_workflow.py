@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,21 @@ def test_the_same_again_keeps_the_version_and_reports_it(
     assert (folder / "serving.json").read_bytes() == before
 
 
+def test_the_card_is_in_the_folder_and_beside_the_table(trained: tuple[pd.DataFrame, Path], tmp_path: Path) -> None:
+    table, folder = trained
+    version = table["model_version"].iloc[0]
+    html = (folder / version / "card.html").read_text(encoding="utf-8")
+    metadata = registry.read_metadata(folder, version)
+    assert all(f"<code>{metadata[name]}</code>" in html for name in ("version", "fingerprint", "model_sha256"))
+    # Passengers are chosen by what was predicted while they were left out.
+    assert "Left out, predicted" in html
+    first, shown = workflow.with_card(table, folder)
+    assert first is table
+    assert f'srcdoc="{escape(html)}"' in shown.loc[0, "model_card"]
+    (alone,) = workflow.with_card(table, tmp_path)
+    assert alone is table
+
+
 class Figures:
     """Stands in for the evaluation, which is tested elsewhere: scores as they are set here."""
 
@@ -94,6 +110,8 @@ class Figures:
 def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
     stand_in = Figures()
     monkeypatch.setattr(workflow, "evaluate", stand_in)
+    # Drawing takes longer than fitting; the real card is in `trained`.
+    monkeypatch.setattr(workflow, "model_card", lambda *_: "card")
     return stand_in
 
 
