@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+import yaml
 
 from workflows.errors import InvalidInputError
 from workflows.llm.bio import MAX_BIO_CHARACTERS, attributes_of, clean, known_values, read_about_me
@@ -25,7 +28,7 @@ def test_documented_bio():
         ("Mrs Smith, aged 63", {"sex": "female", "age": 63}),
         ("I am a father.", {"sex": "male"}),
         ("I am a mother of two sons.", {"sex": "female"}),
-        ("My brother is a tall man.", {"sex": "male"}),
+        ("My brother is a tall man.", {}),
         ("I am 30.", {"age": 30}),
         ("I am 30 years old and happy", {"age": 30}),
         ("I'm 5 feet tall", {}),
@@ -48,10 +51,60 @@ def test_documented_bio():
         ("I am not a woman", {}),
         ("I am a man and a woman", {}),
         ("I like tea", {}),
+        ("I live in Southampton with my wife and 3 kids.", {}),
+        ("I'm from Cherbourg.", {}),
+        ("I miss my home.", {}),
+        ("I love Lady Gaga.", {}),
+        ("I drive a 12-year-old car.", {}),
+        ("My daughter, aged 5, sings.", {}),
+        ("I'm looking for a woman of 30.", {}),
+        ("My husband is a gentleman and travels first class.", {}),
+        ("I'm a first-class cook.", {}),
+        ("I came in second.", {}),
+        ("I work at Baker Street, 21, London.", {}),
+        ("When I turned 30, I moved.", {}),
+        ("I turned 30 ten years ago.", {}),
+        ("I'm no lady.", {}),
+        ("People call me a girl but I'm a man.", {"sex": "male"}),
+        ("I am 21-ish.", {}),
+        ("I'm 30 years into my career.", {}),
+        ("I am 10 years old at heart", {}),
+        ("My mother, a woman of 60, is with me.", {}),
+        ("My twin and I are 25.", {}),
+        ("Ms Jones told me I'm 40.", {}),
+        ("I'm Sam, 30, and my wife Ann, 28, is a nurse.", {"age": 30}),
+        ("I'd rather be in first class, but third class it is", {}),
+        ("I'm as strong as a man", {}),
+        ("I'm going to be a father.", {}),
+        ("I'm a mother-in-law", {}),
+        ("I travel with my wife. Also with my son.", {}),
+        ("with my wife's sister", {}),
+        ("We are sailing with our two kids.", {}),
+        ("My husband and I are sailing with our two kids.", {"family": 4}),
+        ("We're a family of four.", {"family": 4}),
     ],
 )
 def test_attributes(bio, expected):
     assert values(bio) == expected
+
+
+def corpus(name):
+    return yaml.safe_load((Path(__file__).with_name("corpus") / f"{name}.yaml").read_text(encoding="utf-8"))["bios"]
+
+
+@pytest.mark.parametrize("entry", [*corpus("bios"), *corpus("bios_held_out")], ids=lambda entry: entry["bio"][:30])
+def test_no_attribute_of_a_realistic_bio_is_wrong(entry):
+    bio = clean(entry["bio"])
+    found = {name: one for name, one in attributes_of(bio).items() if one is not None}
+    assert {name: one.value for name, one in found.items()}.items() <= entry["expected"].items()
+    for one in found.values():
+        assert bio[one.start : one.end].strip() == one.text.strip()
+
+
+@pytest.mark.parametrize(("name", "share"), [("bios", 0.9), ("bios_held_out", 0.75)])
+def test_most_attributes_of_realistic_bios_are_found(name, share):
+    stated = sum(len(entry["expected"]) for entry in corpus(name))
+    assert sum(len(values(clean(entry["bio"]))) for entry in corpus(name)) >= share * stated
 
 
 @pytest.mark.parametrize(
