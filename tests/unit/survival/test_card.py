@@ -258,9 +258,22 @@ def test_same_bytes_whoever_draws(
         return model_card(metadata, pipeline, titanic, evaluated.predictions)
 
     # Settings of the process must neither show in the card nor be changed by it.
-    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "svg.fonttype": "path"}), ThreadPoolExecutor(2) as pool:
+    with mpl.rc_context({"xtick.major.size": 20, "svg.fonttype": "path"}), ThreadPoolExecutor(2) as pool:
         assert list(pool.map(draw, range(2))) == [html, html]
-        assert mpl.rcParams["font.size"] == 30
+        assert (mpl.rcParams["xtick.major.size"], mpl.rcParams["svg.fonttype"]) == (20, "path")
+
+
+def test_settings_of_the_process_are_changed_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+    save = plots.Figure.savefig
+
+    def look_and_save(*args: Any, **kwargs: Any) -> None:
+        held.append(plots._drawing.locked())
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(plots.Figure, "savefig", look_and_save)
+    plots.importance({"age": 0.5, "fare": 0.25}, "Two features.")
+    assert held == [True]
 
 
 def test_importance_is_the_mean_size_of_exact_contributions(
