@@ -138,12 +138,13 @@ def test_own_outcome_never_reaches_the_own_features(titanic: pd.DataFrame, fitte
 
 
 def test_renaming_or_changing_one_attribute_does_not_make_somebody_their_own_companion() -> None:
-    record: dict[str, object] = {"_name": "A, Mr. B", "ticket": "T", "age": "30", "sex": "male", "pclass": "3"}
+    record: dict[str, object] = {"_name": "A, Mrs. B", "ticket": "T", "age": "30", "sex": "female", "pclass": "3"}
     features = PassengerFeatures().fit(people(record), [1])
     column = list(FEATURE_NAMES).index("companions_survived")
-    woman = {"_name": "A, Mrs. B", "sex": "female"}
-    for change in ({"_name": "C, Mr. D"}, {"sex": "female"}, {"pclass": "1"}, woman):
+    man = {"_name": "A, Mr. B", "sex": "male"}
+    for change in ({"_name": "C, Mrs. D"}, {"sex": "male"}, {"pclass": "1"}, man):
         assert math.isnan(features.row(parse_attributes({**record, **change}))[column])
+    assert features.row(parse_attributes({**record, "_name": "C, Mr. D", "sex": "male"}))[column] == 1
 
 
 def test_same_row_alone_in_a_batch_and_from_strings(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
