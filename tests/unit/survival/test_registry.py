@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from workflows.errors import NotReadyError
 from workflows.survival import registry
 from workflows.survival.features import FEATURE_NAMES
+from workflows.survival.inference import predict_passenger
 
 Save = Callable[[], str]
 
@@ -218,6 +219,16 @@ class TestPointer:
         assert registry.serving_version(tmp_path).name == first
         assert registry.promote_in_place_of(tmp_path, second, first)
         assert registry.serving_version(tmp_path).name == second
+
+    def test_predictions_follow_the_pointer_from_the_next_call_on(
+        self, tmp_path: Path, save: Save, kim: dict[str, object]
+    ) -> None:
+        first, second = save(), save()
+        assert predict_passenger(kim, tmp_path)["model_version"] == second
+        registry.promote(tmp_path, first)
+        assert predict_passenger(kim, tmp_path)["model_version"] == first
+        registry.roll_back(tmp_path)
+        assert predict_passenger(kim, tmp_path)["model_version"] == second
 
     def test_promoting_what_serves_changes_nothing(self, tmp_path: Path, save: Save) -> None:
         registry.promote(tmp_path, name := save())
