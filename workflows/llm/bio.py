@@ -181,7 +181,7 @@ _OWNS = re.compile(
 
 _FOR_A_SHIP = (
     r"(?=\s*(?:[.,;:!?)]|$|(?:tickets?|cabins?|passage|passengers?|berths?|fare|accommodation|with|and|or|but|from|on|to|for|"
-    r"alone|all|again|because|as|this)\b))"
+    r"alone|all|again|because|as|this|who)\b))"
 )
 _GOES = (
     r"\b(?:travel\w*|sail\w*|go|goes|going|booked|ticket|passage|berth|cabin|journey|cross\w*|sel(?:f|ves)|alone|own)\b"

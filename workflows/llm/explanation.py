@@ -9,7 +9,7 @@ from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
 from workflows.llm.client import LanguageModel
 from workflows.llm.framework import ADULT_FROM_YEARS
-from workflows.llm.grounding import Fact, examine, first_unsupported, literal
+from workflows.llm.grounding import Fact, examine, first_unsupported, literal, read
 from workflows.llm.wording import CLASSES, PORTS, likelihood, percent, percent_pattern, size_of_chance
 from workflows.survival.features import BOY_AGE_YEARS, FEATURES, title_of
 
@@ -105,12 +105,26 @@ def contradiction(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
 
 def omission(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
     """Say what an explanation leaves out, None if nothing: the outcome, or the strongest feature."""
-    said = examine(str(answer["explanation"]), facts).said
+    text = str(answer["explanation"])
+    said = examine(text, facts).said
     if 0 not in said:
         return "the predicted outcome is left out"
     if len(facts) > 1 and 1 not in said:
         return f"the strongest feature is left out: {facts[1].text}"
+    if "died" in facts[0].text and _names_another_chance(read(text)):
+        return "it is not said that the chance is that of survival"
     return None
+
+
+def _names_another_chance(words: Sequence[str]) -> bool:
+    """Whether "it" or "the chance" is named first without survival: behind a death it would be that of death."""
+    for place, word in enumerate(words):
+        if word in _CHANCES | {"it", "them"}:
+            return not {"survival", "surviving"} & {*words[:place], *words[place + 1 : place + 3]}
+    return False
+
+
+_CHANCES = frozenset({"chance", "chances", "odds", "probability", "likelihood"})
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,7 @@ def _claim(raised: bool, survived: bool, words: _Words) -> tuple[str, ...]:
     side, size = ("positive", "more") if raised else ("negative", "less")
     ways = [
         f"[on the {side} side ,] @ [also|further|then|both] ({verbs}) {chance} {more}",
-        f"@ [also] made (survival|{words.whom}|it) {size} likely [to survive] {more}",
+        f"@ [also] made (survival {size} likely|{words.whom} {size} likely to survive) {more}",
         f"@ (was|were) [also] (a {side} factor|{side} factors)",
         f"{chance} (is|was|were) [also|further] ({_PASSIVE[raised]}) {more} by @",
         f"@ [also|both] had a {side} (effect|influence|impact) [on {chance}] {more}",

@@ -232,21 +232,26 @@ def rate_fact(group: Group) -> Fact:
     who_pattern, rate = group_pattern(group), percent_pattern(group.rate)
     # "(69 passengers)" behind the group; behind the rate it would seem to count the survivors.
     counted = f"{who_pattern} [, {group.count} ({_PEOPLE}) [,]]"
+    said = (*_RATE_SAID, *_RATE_SAID_OF_SOME) if group.attributes else _RATE_SAID
+    full = [pattern.replace("WHO", counted) for pattern in said]
     short = [pattern.replace("WHO", counted) for pattern in _RATE_SAID_SHORT]
-    full = [pattern.replace("WHO", counted) for pattern in _RATE_SAID]
     if set(group.attributes) == {"pclass"}:
         cabins = f"{CLASSES[int(group.attributes['pclass'])]} class"
         inside = f"RATE of [the|its|all] [{group.count}] ({_PEOPLE}|its passengers)"
         full += [f"in {cabins} [,] {inside} {_SURVIVED}", f"{cabins} (saw|had) {inside} survive"]
         # After a word for passengers, and behind no group of another kind: it stands for them.
-        short += [
-            pattern.replace("WHO", f"those [travelling] in {cabins}") for pattern in (*_RATE_SAID, *_RATE_SAID_SHORT)
-        ]
+        short += [pattern.replace("WHO", f"those [travelling] in {cabins}") for pattern in (*said, *_RATE_SAID_SHORT)]
+    by = {"sex": "[by sex ,]", "pclass": "[by class ,]"}.get(" ".join(group.attributes), "")
+    full = [f"{by} ({pattern})" for pattern in full]
+    if by:
+        full.append(f"[the] survival rates {by[1:-3]} were RATE (for|among|in|across) {counted}")
     return Fact(
         f"Of {everybody}{group.count} {who}, {percent(group.rate)} survived.",
         tuple(pattern.replace("RATE", rate) for pattern in full),
         elliptical=tuple(pattern.replace("RATE", rate) for pattern in short),
-        anaphoric=tuple(pattern.replace("WHO", counted).replace("RATE", rate) for pattern in _RATE_SAID_OF_IT),
+        anaphoric=tuple(
+            f"{by} ({pattern})".replace("WHO", counted).replace("RATE", rate) for pattern in _RATE_SAID_OF_IT
+        ),
         kind=_kind(group.attributes),
         is_reason=True,
     )
@@ -281,7 +286,7 @@ def group_pattern(group: Group) -> str:
     if set(group.attributes) == {"pclass"}:
         named.append(f"{CLASSES[int(group.attributes['pclass'])]} class")
         named.append(f"{group.count} in {CLASSES[int(group.attributes['pclass'])]} class")
-    return f"[the|all [of] [the]|the group of] [{group.count}] ({'|'.join(named)})"
+    return f"[the|the group of] [{group.count}] ({'|'.join(named)})"
 
 
 _PEOPLE = "passengers|people|travellers"
@@ -289,18 +294,21 @@ _SURVIVED = "(survived|survive|did survive|made it|lived) [the (sinking|disaster
 _CHANCE = "(survival (rate|chance|probability|likelihood)|(chance|rate|probability|likelihood) of (survival|surviving))"
 # WHO stands for the group, RATE for its rate.
 _RATE_SAID = (
-    f"[of|among|amongst|out of|from|for|in] WHO [,] RATE [of them] {_SURVIVED}",
-    f"RATE of WHO {_SURVIVED}",
-    f"WHO {_SURVIVED} (at|with) [a] [survival] rate of RATE",
-    f"WHO {_SURVIVED} in RATE of [all] [the] cases",
+    f"[of [all]|among [all]|amongst|out of [all]|from|for [all]|in] WHO [,] RATE [of them] {_SURVIVED}",
+    f"RATE of [all] WHO {_SURVIVED}",
     f"WHO (had|have|saw|showed|faced) [a|an] {_CHANCE} of RATE",
     f"WHO (had|have|saw|showed|faced) ([a|an] RATE|only a RATE|just a RATE) {_CHANCE}",
     f"[the|a] [overall|observed] {_CHANCE} (of|for|among|in|across) WHO (was|is|stood at|came to|of) RATE",
     f"[the] [overall|observed] ({_CHANCE}|survival) (was|is|stood at|came to) RATE (of|for|among|in|across) WHO",
-    "[the] survival rates [by (sex|class)] were RATE (for|among|in|across) WHO",
+    "[the] survival rates were RATE (for|among|in|across) WHO",
     f"(for|among|in|across) WHO [,] (the rate|the {_CHANCE}|survival) (was|is|stood at|came to) RATE",
     f"there were WHO , (of whom RATE|RATE of whom) {_SURVIVED}",
     "WHO saw RATE [of them] survive",
+)
+# "Everyone survived at a rate of …" would begin with a falsehood.
+_RATE_SAID_OF_SOME = (
+    f"WHO {_SURVIVED} (at|with) [a] [survival] rate of RATE",
+    f"WHO {_SURVIVED} in RATE of [all] [the] cases",
 )
 _RATE_SAID_OF_IT = (
     "it (was|is|stood at|came to) RATE (for|among|in|across) WHO",
@@ -310,7 +318,7 @@ _RATE_SAID_SHORT = (
     "of WHO , RATE did",
     "WHO in RATE of [the] cases",
     "with RATE of WHO surviving",
-    "RATE of WHO [did]",
+    "RATE of [all] WHO [did]",
     "[at] RATE (for|among|in|across) WHO",
     "WHO [,] [at] [a rate of] RATE",
     "WHO had ([a|an] RATE|only a RATE|just a RATE) [chance]",

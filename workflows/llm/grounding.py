@@ -183,7 +183,7 @@ _LEADS = """
     (overall|in total|in all|in short|in summary|to sum up|simply put|put simply|in fact|indeed|specifically|here|also|
     moreover|furthermore|in addition|additionally|statistically|finally|lastly|meanwhile|however|conversely|in contrast|
     by contrast|on the other hand|for comparison|note that|remember that|as a quick guide|in these figures|
-    by (sex|class)|(based on|according to|looking at|going by|in) (the|these|our) (data|facts|figures|numbers|rates)|
+    (based on|according to|looking at|going by|in) (the|these|our) (data|facts|figures|numbers|rates)|
     did you know [that]|[here is a] fun (fact|one)|wow|cool|guess what|hey|psst|get this|believe it or not) [,|that]
 """
 _CHEERS = """

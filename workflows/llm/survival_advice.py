@@ -75,6 +75,9 @@ def facts_of(attributes: Mapping[str, Found | None], group: Group) -> list[Fact]
         f"(this|that) is based on {who} [, ({of_whom})]",
         f"you (belong to|fall into|are in|are part of) a group (where|in which) {share} of {who} survived",
         f"(this|that|which) is the [survival] rate (of|for|among) {who}",
+        f"(this|that|which) (gives|gave) you [only] a {share} (chance of survival|survival chance)",
+        f"your chance of survival is {share} , the [survival] rate (of|for|among) {who}",
+        f"your chance of survival is [that of|the same as for|the same as that of|equal to that of] {who} , {share}",
     )
     return [_verdict(group, about), *([about] if about else []), replace(rate, also=(*rate.also, *belonging))]
 
@@ -119,7 +122,7 @@ def _verdict(group: Group, about: Fact | None) -> Fact:
         said += [f"you (are|would be) ({unlikely}) to (survive|have survived)"] if adverb else []
         opening = "[no ,] (unfortunately|sadly|regrettably|i am afraid [that]|bad news)|[the verdict is] no"
     # "As a man of 30, you would …"
-    person = f"[as {about.subject} [,]]" if about else ""
+    person = f"[(as|being|at) {about.subject} [,]]" if about else ""
     also = f"[[,] (with|given|at) {of_rate}{f'|[,] at {rate}' if survives else ''}]"
     return Fact(
         f"You would {'' if survives else 'not '}survive: your chance of survival is {percent(group.rate)}.",

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).with_name("corpus")
 # Share of the honest paraphrases that have to pass, in per cent; of the falsehoods none may.
 ACCEPTED = {
     "fun_facts": 90, "fun_facts_held_out": 65, "explanation": 90, "explanation_held_out": 60, "framework": 90,
-    "framework_held_out": 55, "will_i_survive": 90, "will_i_survive_held_out": 25,
+    "framework_held_out": 55, "will_i_survive": 90, "will_i_survive_held_out": 45,
 }  # fmt: skip
 
 
