@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sklearn.pipeline import Pipeline
 
+from stack import models as commands
 from workflows.settings import Settings
-from workflows.survival import __main__ as commands
 from workflows.survival import registry
 
 ROW = {"split": "stratified", "classifier": "model", "accuracy": 0.84, "roc_auc": 0.885, "brier": 0.12}

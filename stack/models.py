@@ -1,4 +1,4 @@
-"""Command line: `python -m workflows.survival list|promote|rollback`, the versions of the survival model."""
+"""Command line: `python -m stack.models list|promote|rollback`, the versions of the survival model."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ class RefusedError(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 1 refused."""
-    parser = argparse.ArgumentParser(prog="python -m workflows.survival", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stack.models", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="list the versions (the default)")
     promoting = commands.add_parser("promote", help="let a version serve from the next call on")
