@@ -2,7 +2,8 @@
 
 `python -m workflows.survival.tuning` prints what the published parameters reach, and what parameters reach that are
 searched for in each training part. Parameters that were chosen by folds look too good in the same folds; in the
-nested search the passengers left out have no part in the choice (Cawley and Talbot 2010).
+nested search the passengers left out have no part in the choice (Cawley and Talbot 2010). What remains: the features
+and the space that is searched were chosen by trials on the same passengers, in other draws of the folds.
 """
 
 import argparse
