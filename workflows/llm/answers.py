@@ -12,7 +12,7 @@ from workflows.errors import InvalidInputError
 from workflows.llm import usage
 from workflows.llm.cache import AnswerCache
 from workflows.llm.client import Completion, ContextTooLongError, LanguageModel, OpenAIModel
-from workflows.llm.grounding import Fact, first_unsupported
+from workflows.llm.grounding import Fact, objection
 from workflows.llm.prompts import FACTS_INPUT, Prompt, load_prompt
 from workflows.settings import get_settings
 
@@ -210,7 +210,7 @@ class _Question:
         if (reason := prompt.broken_rule(values, self.inputs)) is not None:
             return Refusal("rule", reason)
         for field in prompt.validation.grounded:
-            if (reason := first_unsupported(str(values[field]), self._facts, self._subjects)) is not None:
+            if (reason := objection(str(values[field]), self._facts, self._subjects)) is not None:
                 return Refusal("facts", reason)
         reason = self._check(values) if self._check is not None else None
         return Refusal("facts", reason) if reason is not None else None

@@ -9,7 +9,7 @@ from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
 from workflows.llm.client import LanguageModel
 from workflows.llm.framework import ADULT_FROM_YEARS
-from workflows.llm.grounding import Fact, examine, first_unsupported, literal, read
+from workflows.llm.grounding import Fact, literal, read
 from workflows.llm.wording import CLASSES, PORTS, likelihood, percent, percent_pattern, size_of_chance
 from workflows.survival.features import BOY_AGE_YEARS, FEATURES, title_of
 
@@ -46,7 +46,7 @@ def explain(prediction: Mapping[str, Any], model: LanguageModel | None = None, r
     facts = facts_of(prediction)
 
     def check(answer: Mapping[str, Any]) -> str | None:
-        return omission(answer, facts)
+        return unclear_chance(answer, facts)
 
     answer = ask("explain_prediction", {"outcome": outcome_of(prediction)}, facts, check=check, model=model, run=run)
     return {
@@ -93,25 +93,15 @@ def facts_of(prediction: Mapping[str, Any]) -> list[Fact]:
                 subject=subjects[rank],
                 claim=_claim(raised, survived, words),
                 is_reason=raised == survived,
+                is_required=rank == 0,
             )
         )
     return facts
 
 
-def contradiction(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
-    """Say what an explanation gets wrong or leaves out, None if nothing."""
-    return first_unsupported(str(answer["explanation"]), facts) or omission(answer, facts)
-
-
-def omission(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
-    """Say what an explanation leaves out, None if nothing: the outcome, or the strongest feature."""
-    text = str(answer["explanation"])
-    said = examine(text, facts).said
-    if 0 not in said:
-        return "the predicted outcome is left out"
-    if len(facts) > 1 and 1 not in said:
-        return f"the strongest feature is left out: {facts[1].text}"
-    if "died" in facts[0].text and _names_another_chance(read(text)):
+def unclear_chance(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
+    """Say where a chance could be taken for that of death, None if it cannot."""
+    if "died" in facts[0].text and _names_another_chance(read(str(answer["explanation"]))):
         return "it is not said that the chance is that of survival"
     return None
 
@@ -200,6 +190,7 @@ def _outcome(probability: float, survived: bool, words: _Words) -> Fact:
         f"the chance of survival was {percent(probability)}.",
         tuple(f"[(with|given|at) {a_chance} ,] {one} {also}" for one in said),
         partly=chances,
+        is_required=True,
     )
 
 

@@ -1,7 +1,6 @@
 """A fun fact about a number: computed and true, worded by a model."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from workflows.errors import InvalidInputError
 from workflows.llm.answers import ask
 from workflows.llm.client import LanguageModel
-from workflows.llm.grounding import Fact, first_unsupported, literal
+from workflows.llm.grounding import Fact, literal
 
 # Factors are searched by trial division, at most a million steps here.
 MAX_NUMBER = 10**12
@@ -45,11 +44,6 @@ def fun_fact(number: int, model: LanguageModel | None = None, run: object = None
     inputs = {"number": str(number), "fact": fact.text}
     answer = ask("generate_fun_fact", inputs, [fact], subjects=[str(number)], model=model, run=run)
     return {"number": number, **answer.values, "fact": fact.text, **answer.provenance()}
-
-
-def contradiction(answer: Mapping[str, Any], number: int, fact: Fact) -> str | None:
-    """Say what a fun fact gets wrong, None if nothing."""
-    return first_unsupported(str(answer["fun_fact"]), [fact], {str(number)})
 
 
 def facts_of(number: int) -> list[Fact]:

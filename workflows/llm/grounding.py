@@ -95,6 +95,7 @@ class Fact:
         kind: What sort of subject it has. Within a sentence only facts of one kind follow each other, lest "in first
             class" is read into what is said next of women; `EVERYBODY` and the empty kind go with each.
         is_reason: Whether it may be given as the reason for the first of the facts.
+        is_required: Whether a text has to say it.
     """
 
     text: str
@@ -107,6 +108,7 @@ class Fact:
     opening: tuple[str, ...] = ()
     kind: str = ""
     is_reason: bool = False
+    is_required: bool = False
 
     @cached_property
     def own_words(self) -> str:
@@ -146,19 +148,23 @@ def literal(text: str) -> str:
     return " ".join(token for token in read(text) if token not in _MARKS)
 
 
-def first_unsupported(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> str | None:
-    """Say what in a text is not carried by the facts, None if all of it is.
+def objection(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> str | None:
+    """Say what in a text is not carried by the facts, or which fact it had to say, None if nothing.
 
     Args:
         text: What a model wrote.
         facts: What it may say.
         subjects: Numbers that are talked about, which may be named for themselves.
     """
-    return examine(text, facts, subjects).unsupported
+    found = examine(text, facts, subjects)
+    if found.unsupported is not None:
+        return found.unsupported
+    left_out = next((fact for place, fact in enumerate(facts) if fact.is_required and place not in found.said), None)
+    return f"it is left out that {left_out.text!r}" if left_out else None
 
 
 def examine(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> Examination:
-    """As `first_unsupported`, and say which facts (by their places) the text says."""
+    """Say what in a text is not carried by the facts, and which of them it says; see `objection`."""
     ways = _ways(facts)
     numbers = tuple(sorted(subjects))
     lead = _lead(numbers, tuple(pattern for fact in facts for pattern in fact.opening))

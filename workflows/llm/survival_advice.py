@@ -9,7 +9,7 @@ from workflows.llm.answers import ask
 from workflows.llm.bio import Found, attributes_of, known_values, read_about_me
 from workflows.llm.client import LanguageModel
 from workflows.llm.framework import ADULT_FROM_YEARS, Group, age_band, group_pattern, newest_framework, rate_fact
-from workflows.llm.grounding import Fact, examine, first_unsupported
+from workflows.llm.grounding import Fact
 from workflows.llm.wording import CLASSES, PORTS, likelihood, listed, percent, percent_pattern, size_of_chance
 from workflows.settings import get_settings
 
@@ -43,11 +43,7 @@ def will_i_survive(
     attributes = attributes_of(bio)
     group = framework.group_for(known_values(attributes))
     facts = facts_of(attributes, group)
-
-    def check(answer: Mapping[str, Any]) -> str | None:
-        return omission(answer, facts)
-
-    answer = ask("will_i_survive", {"verdict": verdict_of(group)}, facts, check=check, model=model, run=run)
+    answer = ask("will_i_survive", {"verdict": verdict_of(group)}, facts, model=model, run=run)
     return {
         "survives": verdict_of(group) == "yes",
         "probability": round(group.rate, 4),
@@ -80,16 +76,6 @@ def facts_of(attributes: Mapping[str, Found | None], group: Group) -> list[Fact]
         f"your chance of survival is [that of|the same as for|the same as that of|equal to that of] {who} , {share}",
     )
     return [_verdict(group, about), *([about] if about else []), replace(rate, also=(*rate.also, *belonging))]
-
-
-def contradiction(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
-    """Say what an answer gets wrong or leaves out, None if nothing."""
-    return first_unsupported(str(answer["answer"]), facts) or omission(answer, facts)
-
-
-def omission(answer: Mapping[str, Any], facts: list[Fact]) -> str | None:
-    """Say what an answer leaves out, None if nothing: the verdict."""
-    return None if 0 in examine(str(answer["answer"]), facts).said else "the verdict is left out"
 
 
 def _verdict(group: Group, about: Fact | None) -> Fact:
@@ -129,6 +115,7 @@ def _verdict(group: Group, about: Fact | None) -> Fact:
         tuple(f"{person} {one} [the (sinking|disaster)] {also}" for one in said),
         partly=tuple(f"{person} {one}" for one in chances),
         opening=(opening,),
+        is_required=True,
     )
 
 

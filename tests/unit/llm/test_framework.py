@@ -16,7 +16,7 @@ from workflows.llm.framework import (
     groups_of,
     newest_framework,
 )
-from workflows.llm.grounding import first_unsupported
+from workflows.llm.grounding import objection
 from workflows.passengers import load_passengers
 from workflows.settings import get_settings
 
@@ -107,7 +107,7 @@ def test_group_that_shares_most_known_attributes_decides():
 def test_text_made_from_facts_passes_the_check(passengers):
     facts = facts_of(groups_of(passengers))
     assert len(facts) == 6
-    assert first_unsupported(" ".join(fact.text for fact in facts), facts) is None
+    assert objection(" ".join(fact.text for fact in facts), facts) is None
 
 
 def test_model_sums_up_and_the_version_is_kept(passengers, scripted, tmp_path):

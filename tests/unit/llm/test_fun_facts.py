@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from workflows.errors import InvalidInputError
-from workflows.llm.fun_facts import contradiction, facts_of, fun_fact, prime_factors, roman
+from workflows.llm.fun_facts import facts_of, fun_fact, prime_factors, roman
+from workflows.llm.grounding import objection
 from workflows.llm.prompts import load_prompt
 
 
@@ -14,7 +15,7 @@ def test_every_fact_passes_its_own_check(number):
     facts = facts_of(number)
     assert facts
     for fact in facts:
-        assert contradiction({"fun_fact": fact.text}, number, fact) is None
+        assert objection(fact.text, [fact], {str(number)}) is None
         assert re.search(rf"\b{number}\b", fact.text)
 
 
@@ -65,7 +66,7 @@ def test_roman():
     ],
 )
 def test_false_fun_fact_is_refused(text):
-    assert contradiction({"fun_fact": text}, 7, facts_of(7)[0]) is not None
+    assert objection(text, facts_of(7)[:1], {"7"}) is not None
 
 
 def test_answer_of_the_model_with_where_it_comes_from(scripted):
@@ -102,4 +103,4 @@ def test_examples_of_the_prompt_pass_the_check():
     for example in load_prompt("generate_fun_fact").examples:
         number = int(example.inputs["number"])
         fact = next(fact for fact in facts_of(number) if fact.text == example.inputs["fact"])
-        assert contradiction(example.answer, number, fact) is None
+        assert objection(example.answer["fun_fact"], [fact], {str(number)}) is None

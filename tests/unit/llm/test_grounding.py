@@ -1,6 +1,6 @@
 import pytest
 
-from workflows.llm.grounding import EVERYBODY, Fact, compiled, examine, first_unsupported, literal, read
+from workflows.llm.grounding import EVERYBODY, Fact, compiled, examine, literal, objection, read
 
 LOWERED = ("@ (lowered|reduced) (it|the chance of survival)",)
 RAISED = ("@ raised (it|the chance of survival)",)
@@ -44,7 +44,7 @@ FACTS = [DEATH, WOMEN, MEN, DECK, ALL, THIRD, AGE, SEX, PRODUCT]
     ],
 )
 def test_what_the_facts_say_passes(text):
-    assert first_unsupported(text, FACTS, {"15"}) is None
+    assert objection(text, FACTS, {"15"}) is None
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_what_the_facts_say_passes(text):
     ],
 )
 def test_what_the_facts_do_not_say_is_refused(text, why):
-    assert first_unsupported(text, FACTS, {"15"}) is not None, why
+    assert objection(text, FACTS, {"15"}) is not None, why
 
 
 def test_reason_quotes_the_sentence_and_names_strange_words():
-    reason = first_unsupported("15 is a product. It is loved by pirates.", [PRODUCT], {"15"})
+    reason = objection("15 is a product. It is loved by pirates.", [PRODUCT], {"15"})
     assert "It is loved by pirates." in reason
     assert "15 is" not in reason
     assert "pirates" in reason
@@ -144,5 +144,5 @@ def test_broken_pattern_is_an_error(pattern):
 
 def test_text_from_outside_makes_no_pattern():
     fact = Fact("A cabin on deck | lowered the chance.", subject=literal("a cabin on deck (b|c)"), claim=("@ helped",))
-    assert first_unsupported("lowered the chance", [fact]) is not None
-    assert first_unsupported("A cabin on deck b helped.", [fact]) is not None
+    assert objection("lowered the chance", [fact]) is not None
+    assert objection("A cabin on deck b helped.", [fact]) is not None

@@ -5,9 +5,9 @@ import pytest
 from workflows.errors import InvalidInputError, NotReadyError
 from workflows.llm.bio import attributes_of
 from workflows.llm.framework import Group, build_framework, rate_fact
-from workflows.llm.grounding import Fact
+from workflows.llm.grounding import Fact, objection
 from workflows.llm.prompts import load_prompt
-from workflows.llm.survival_advice import contradiction, facts_of, will_i_survive
+from workflows.llm.survival_advice import facts_of, will_i_survive
 from workflows.passengers import load_passengers
 from workflows.settings import get_settings
 
@@ -82,7 +82,7 @@ def test_wrong_input_and_missing_framework(scripted, frameworks, tmp_path):
 def test_text_made_from_facts_passes_the_check(bio, survived):
     group = Group(attributes={"sex": "female", "pclass": 1}, count=1000, survived=survived)
     facts = facts_of(attributes_of(bio), group)
-    assert contradiction({"answer": " ".join(fact.text for fact in facts)}, facts) is None
+    assert objection(" ".join(fact.text for fact in facts), facts) is None
 
 
 def test_examples_of_the_prompts_keep_to_their_facts():
@@ -91,7 +91,7 @@ def test_examples_of_the_prompts_keep_to_their_facts():
             facts = [Fact(line.removeprefix("- ")) for line in example.inputs["facts"].splitlines()]
             text = example.answer[field]
             # Only the verdict is asked for in one of the two.
-            reason = contradiction({"answer": text}, facts)
+            reason = objection(text, facts)
             assert reason is None or (reason == "the verdict is left out" and field == "framework")
 
 
