@@ -43,7 +43,7 @@ bench: setup ## Measure: the chain with and without the language model
 	@$(RUN) -m benchmarks.bench_chain
 
 eval-llm: setup ## Judge the configured language model in the AI blocks (COMPARE="model model ...")
-	@$(RUN) -m benchmarks.eval_llm $(if $(COMPARE),--compare $(COMPARE))
+	@$(RUN) -m benchmarks.eval_llm $(if $(COMPARE),--compare $(COMPARE)) $(if $(VERBOSE),--verbose) $(if $(OUTPUT),--output $(OUTPUT))
 
 llm-usage: setup ## Tokens and cost of the language model per pipeline run
 	@$(RUN) -m stack.llm_usage

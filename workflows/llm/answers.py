@@ -123,7 +123,7 @@ def ask(
     settings = get_settings()
     question = _Question(_prompt(prompt) if isinstance(prompt, str) else prompt, inputs, facts, subjects, check)
     if model is not None:
-        return _asked(question, model)
+        return _asked(question, model, settings.llm_context_tokens)
     model = OpenAIModel(settings)
     if settings.llm_cache:
         kept = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes)
@@ -258,7 +258,7 @@ class _Question:
         return {n: _first_part(text, halvings) if n in may_be_cut else text for n, text in self.inputs.items()}
 
 
-def _asked(question: _Question, model: LanguageModel, context_tokens: int | None = None) -> Answer:
+def _asked(question: _Question, model: LanguageModel, context_tokens: int | None) -> Answer:
     """Ask the model; see `ask`."""
     prompt = question.prompt
     refusals: list[Refusal] = []
