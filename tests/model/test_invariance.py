@@ -77,7 +77,7 @@ def test_columns_and_variables_that_nobody_asked_for(
     pd.testing.assert_frame_equal(predict_batch(version, more), predict_batch(version, titanic), check_exact=True)
     unknown = {"survived": "1", "company": {"name": "x"}, "Pclass": 1, "AGE": "abc", "context": object(), "": None}
     for caller, answer in zip(callers[::EVERY], answers[::EVERY], strict=True):
-        assert ask({**unknown, **caller}) == answer
+        assert ask({**caller, **unknown}) == answer
 
 
 def as_numbers(passenger: Mapping[str, Value]) -> dict[str, object]:
