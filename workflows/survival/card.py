@@ -63,7 +63,8 @@ METRICS: Mapping[str, tuple[str, str]] = {
 }
 SPLITS: Mapping[str, str] = {
     "stratified": "passengers at random, as many survivors in each part",
-    "grouped": "whoever shares a ticket is in one part, so no family helps to predict its own: the stricter figure",
+    "grouped": "whoever shares a ticket is in one part, families mostly, so none of them helps to predict the others: "
+    "the stricter figure; who travelled together on several tickets may still be in several parts",
 }
 # What is known of the bundled passengers holds for them alone.
 BUNDLED_DATA_SHA256 = "daa56cb539ab1c883ce7f010bd4bfff781dbb62a351ac892389c018b16b82600"

@@ -202,6 +202,11 @@ def test_metrics_with_spread_beside_the_baselines(page: Page, metadata: dict[str
         assert f"{row['classifier']} {figures}" in page.words
 
 
+def test_what_flatters_the_figures_is_said(page: Page) -> None:
+    assert "parameters were chosen by trials on the bundled passengers as a whole" in page.words
+    assert "who travelled together on several tickets may still be in several parts" in page.words
+
+
 def test_everything_that_is_kept_is_said(page: Page, metadata: dict[str, Any]) -> None:
     for name in ("version", "fingerprint", "model_sha256", "data_sha256", "code_sha256", "git_commit"):
         assert metadata[name] in page.words
