@@ -43,8 +43,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0 if arguments.command == "up" else 130
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            console.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
+        console.say_wrong_settings(error)
     except (StackError, MageError, WorkflowError) as error:
         console.say(f"Error: {error}")
     return 1

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from pydantic import ValidationError
 from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.table import Table
@@ -22,6 +23,11 @@ class Console:
     def say(self, text: str = "") -> None:
         """Write a line."""
         self.rich.print(text, markup=False)
+
+    def say_wrong_settings(self, error: ValidationError) -> None:
+        """Write a line for each setting that is wrong, without its value."""
+        for detail in error.errors(include_url=False, include_input=False):
+            self.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
 
     def heading(self, text: str) -> None:
         """Write a heading."""

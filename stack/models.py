@@ -45,8 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             _list(models_dir, console)
         return 0
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            console.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
+        console.say_wrong_settings(error)
     except (RefusedError, WorkflowError, OSError) as error:
         console.say(f"Error: {error}")
     return 1
