@@ -297,7 +297,12 @@ def cross_validate(
         repeats: Times that each split is drawn, with another seed each.
         seed: Shuffles the folds.
         workers: Threads; the result does not depend on them.
+
+    Raises:
+        ValueError: none of the classifiers is `MODEL`.
     """
+    if MODEL not in classifiers:
+        raise ValueError(f"one of the classifiers has to be {MODEL!r}")
 
     def run(part: tuple[str, int, int, Any, Any]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
         split, repeat, fold, fitted, left_out = part

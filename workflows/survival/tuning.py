@@ -1,26 +1,21 @@
 """How good the model is where its parameters are searched for anew in each training part (nested cross-validation).
 
-`python -m workflows.survival.tuning` prints what the published parameters reach, and what parameters reach that are
-searched for in each training part. Parameters that were chosen by folds look too good in the same folds; in the
+`make tune-model` prints what the published parameters reach, and what parameters reach that are searched for in
+each training part. Parameters that were chosen by folds look too good in the same folds; in the
 nested search the passengers left out have no part in the choice (Cawley and Talbot 2010). What remains: the features
 and the space that is searched were chosen by trials on the same passengers, in other draws of the folds.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from rich.table import Table
 from sklearn.pipeline import Pipeline
 
-from stack.console import Console
-from workflows.passengers import ATTRIBUTE_NAMES, TARGET, load_passengers
-from workflows.settings import get_settings
-from workflows.survival.evaluation import METRICS, MODEL, Evaluation, Outcomes, cross_validate, evaluate, split_folds
+from workflows.passengers import TARGET
+from workflows.survival.evaluation import METRICS, MODEL, Evaluation, Outcomes, cross_validate, split_folds
 from workflows.survival.training import Parameters, TrainingRows, fit, fit_rows, training_rows
 
 CANDIDATES = 20
@@ -108,35 +103,3 @@ def evaluate_search(df: pd.DataFrame, count: int = CANDIDATES, folds: int = 5, r
         return fit(X, y, parameters)
 
     return cross_validate(df, {MODEL: search_and_fit}, folds=folds, repeats=repeats)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print both tables and the parameters that the search chooses from all passengers."""
-    parser = argparse.ArgumentParser(prog="python -m workflows.survival.tuning", description=__doc__)
-    parser.add_argument("--candidates", type=int, default=CANDIDATES, help="parameters tried in each training part")
-    parser.add_argument("--repeats", type=int, default=5, help="times that each split is drawn")
-    parsed = parser.parse_args(arguments)
-    console = Console()
-    df = load_passengers(get_settings().passengers_source)
-    with console.step("The published parameters and the baselines"):
-        fixed = evaluate(df, Parameters(), repeats=parsed.repeats)
-    console.rich.print(_table("Published parameters", fixed))
-    with console.step(f"Nested search, {parsed.candidates} candidates in each training part"):
-        nested = evaluate_search(df, parsed.candidates, repeats=parsed.repeats)
-    console.rich.print(_table("Parameters searched for in each training part", nested))
-    with console.step("The same search in all passengers"):
-        chosen, loss = search(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), parsed.candidates)
-    console.say(f"log loss {loss:.4f}: " + ", ".join(f"{name} {value:g}" for name, value in asdict(chosen).items()))
-    return 0
-
-
-def _table(title: str, evaluation: Evaluation) -> Table:
-    table = Table("split", "classifier", *METRICS, title=title, title_justify="left")
-    for row in evaluation.table().to_dict("records"):
-        figures = [f"{row[metric]:.4f} ± {row[f'{metric}_spread']:.3f}" for metric in METRICS]
-        table.add_row(row["split"], row["classifier"], *figures)
-    return table
-
-
-if __name__ == "__main__":
-    sys.exit(main())

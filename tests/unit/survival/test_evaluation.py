@@ -11,6 +11,7 @@ from workflows.survival.evaluation import (
     Evaluation,
     SexOnly,
     calibration_line,
+    cross_validate,
     evaluate,
     log_odds,
     split_folds,
@@ -170,3 +171,8 @@ def test_sex_only() -> None:
     baseline = SexOnly().fit(people, np.array([0, 1, 1, 1]))
     probability = baseline.predict_proba(pd.DataFrame({"sex": ["female", "male", None]}))
     np.testing.assert_allclose(probability, [[0, 1], [0.5, 0.5], [0.25, 0.75]])
+
+
+def test_what_is_judged_has_to_be_among_the_classifiers(titanic):
+    with pytest.raises(ValueError, match="model"):
+        cross_validate(titanic, dict(BASELINES), repeats=1)

@@ -1,6 +1,7 @@
 import logging
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from sklearn.pipeline import Pipeline
 from stack import models as commands
 from workflows.settings import Settings
 from workflows.survival import registry
+from workflows.survival.card import CARD_FILE
+from workflows.survival.workflow import train_survival_model
 
 ROW = {"split": "stratified", "classifier": "model", "accuracy": 0.84, "roc_auc": 0.885, "brier": 0.12}
 
@@ -116,3 +119,16 @@ def test_nothing_to_roll_back_to(
         code, out = run(capsys, "rollback")
     assert (code, out) == (1, "Error: there is no usable version that served before\n")
     assert caplog.text == ""
+
+
+def test_the_list_names_the_card_of_what_serves(models, pipeline, capsys):
+    name = registry.save(models, pipeline, {"rows": 1}, "ab" * 32, {CARD_FILE: lambda _: "<html>"})
+    registry.promote(models, name)
+    assert str(models / name / CARD_FILE) in run(capsys)[1].replace("\n", "")
+
+
+def test_sample_card(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "train_survival_model", partial(train_survival_model, repeats=1))
+    assert run(capsys, "sample-card", str(tmp_path / "docs" / "card.html"))[0] == 0
+    assert "<svg" in (tmp_path / "docs" / "card.html").read_text(encoding="utf-8")
+    assert not models.exists()

@@ -5,11 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stack import tune_model
 from workflows.passengers import ATTRIBUTE_NAMES
 from workflows.survival import tuning
 from workflows.survival.evaluation import split_folds
 from workflows.survival.training import Parameters
-from workflows.survival.tuning import CANDIDATES, candidates, evaluate_search, main, search
+from workflows.survival.tuning import CANDIDATES, candidates, evaluate_search, search
 
 X_COLUMNS = list(ATTRIBUTE_NAMES)
 GOOD = Parameters(n_estimators=30, max_depth=3, learning_rate=0.2)
@@ -95,9 +96,9 @@ def test_passengers_left_out_have_no_part_in_the_search(some: pd.DataFrame, monk
 def test_command_prints_both_tables(
     some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tuning, "load_passengers", lambda _: some)
+    monkeypatch.setattr(tune_model, "load_passengers", lambda _: some)
     offer(monkeypatch, GOOD)
-    assert main(["--candidates", "1", "--repeats", "1"]) == 0
+    assert tune_model.main(["--candidates", "1", "--repeats", "1"]) == 0
     printed = capsys.readouterr().out
     assert "Published parameters" in printed
     assert "demo features" in printed

@@ -1,0 +1,46 @@
+"""Judge the search for the survival model's parameters, and run it: `python -m stack.tune_model`."""
+
+import argparse
+import sys
+from dataclasses import asdict
+
+from rich.table import Table
+
+from stack.console import Console
+from workflows.passengers import ATTRIBUTE_NAMES, TARGET, load_passengers
+from workflows.settings import get_settings
+from workflows.survival.evaluation import METRICS, Evaluation, evaluate
+from workflows.survival.training import Parameters
+from workflows.survival.tuning import CANDIDATES, evaluate_search, search
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print both tables and the parameters that the search chooses from all passengers."""
+    parser = argparse.ArgumentParser(prog="python -m stack.tune_model", description=__doc__)
+    parser.add_argument("--candidates", type=int, default=CANDIDATES, help="parameters tried in each training part")
+    parser.add_argument("--repeats", type=int, default=5, help="times that each split is drawn")
+    parsed = parser.parse_args(arguments)
+    console = Console()
+    df = load_passengers(get_settings().passengers_source)
+    with console.step("The published parameters and the baselines"):
+        fixed = evaluate(df, Parameters(), repeats=parsed.repeats)
+    console.rich.print(_table("Published parameters", fixed))
+    with console.step(f"Nested search, {parsed.candidates} candidates in each training part"):
+        nested = evaluate_search(df, parsed.candidates, repeats=parsed.repeats)
+    console.rich.print(_table("Parameters searched for in each training part", nested))
+    with console.step("The same search in all passengers"):
+        chosen, loss = search(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), parsed.candidates)
+    console.say(f"log loss {loss:.4f}: " + ", ".join(f"{name} {value:g}" for name, value in asdict(chosen).items()))
+    return 0
+
+
+def _table(title: str, evaluation: Evaluation) -> Table:
+    table = Table("split", "classifier", *METRICS, title=title, title_justify="left")
+    for row in evaluation.table().to_dict("records"):
+        figures = [f"{row[metric]:.4f} ± {row[f'{metric}_spread']:.3f}" for metric in METRICS]
+        table.add_row(row["split"], row["classifier"], *figures)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
