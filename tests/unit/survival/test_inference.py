@@ -1,5 +1,4 @@
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,49 +43,6 @@ def test_the_documented_passenger(tmp_path: Path, save: Save, kim: dict[str, obj
     # A name without a title is the one thing that tells the model nothing.
     assert answer["unseen"] == ["_name"]
     assert answer["model_version"] == name
-
-
-def test_same_as_the_pipeline_for_every_passenger_and_the_contributions_add_up(
-    tmp_path: Path, save: Save, pipeline: Pipeline, titanic: pd.DataFrame
-) -> None:
-    save()
-    expected = pipeline.predict_proba(titanic)[:, 1]
-    for position, record in enumerate(titanic.to_dict("records")):
-        strings: dict[str, object] = {name: str(record[name]) for name in ATTRIBUTE_NAMES if pd.notna(record[name])}
-        answer = predict_passenger(strings, tmp_path)
-        assert answer["probability"] == pytest.approx(float(expected[position]), abs=1e-6)
-        log_odds = answer["base_value"] + sum(answer["contributions"].values())
-        assert 1 / (1 + math.exp(-log_odds)) == answer["probability"]
-        assert answer["survived"] == int(expected[position] >= 0.5)
-
-
-@pytest.mark.parametrize("missing", [*ATTRIBUTE_NAMES, ATTRIBUTE_NAMES])
-@pytest.mark.parametrize("how", ["left out", "", None, "unknown"])
-def test_missing_attributes(
-    tmp_path: Path, save: Save, kim: dict[str, object], missing: str | tuple[str, ...], how: str | None
-) -> None:
-    save()
-    names = [missing] if isinstance(missing, str) else list(missing)
-    variables = {name: value for name, value in kim.items() if name not in names}
-    if how != "left out":
-        variables |= dict.fromkeys(names, how)
-    answer = predict_passenger(variables, tmp_path)
-    assert answer["missing"] == names
-    assert all(answer["passenger"][name] is None for name in names)
-    assert 0 < answer["probability"] < 1
-    assert not set(answer["unseen"]) & set(names)
-
-
-def test_other_variables_change_nothing(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
-    save()
-    more = {**kim, "context": object(), "execution_partition": "1/2", "passenger_id": -1, "survived": "x", "name": 5}
-    assert predict_passenger(more, tmp_path) == predict_passenger(kim, tmp_path)
-
-
-def test_numbers_are_as_good_as_text(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
-    save()
-    numbers = {**kim, "pclass": 3, "age": 21.0, "sibsp": 0, "parch": 0.0, "ticket": 315037, "fare": 100}
-    assert predict_passenger(numbers, tmp_path) == predict_passenger(kim, tmp_path)
 
 
 def test_every_wrong_variable_is_named(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
@@ -148,22 +104,6 @@ def test_attributes_parsed_before_give_the_same_answer(tmp_path: Path, save: Sav
     save()
     version = inference.serving_version(tmp_path)
     assert inference.predict_with(version, parse_attributes(kim)) == predict_passenger(kim, tmp_path)
-
-
-def test_a_batch_gives_the_same_numbers_as_one_by_one(tmp_path: Path, save: Save, titanic: pd.DataFrame) -> None:
-    save()
-    version = inference.serving_version(tmp_path)
-    some = titanic.sample(60, random_state=1)
-    table = inference.predict_batch(version, some)
-    assert list(table) == ["survived", "probability", "base_value", *FEATURE_NAMES]
-    assert list(table.index) == list(some.index)
-    for (_, record), batched in zip(some.iterrows(), table.to_dict("records"), strict=True):
-        alone = inference.predict_with(version, parse_attributes(record.to_dict()))
-        assert batched == {
-            **{name: alone[name] for name in ("survived", "probability", "base_value")},
-            **alone["contributions"],
-        }
-    pd.testing.assert_frame_equal(inference.predict_batch(version, some, workers=7), table)
 
 
 def test_a_batch_may_be_small_or_empty(tmp_path: Path, save: Save, titanic: pd.DataFrame) -> None:
