@@ -1,15 +1,15 @@
 """Atomic writes: a reader sees the old content or the new, never a part."""
 
+import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_text_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace `path` by `text`, synchronised to disk; missing folders are made."""
+    """Replace `path` by `text`, synchronised to disk with its name; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -22,9 +22,10 @@ def write_text_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    _synchronise_folder(path.parent)
 
 
-@contextmanager
+@contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """Yield an empty directory to fill, which becomes `path` only if the body succeeds.
 
@@ -37,7 +38,19 @@ def new_directory(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
+        _synchronise_folder(temporary)
         os.rename(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    _synchronise_folder(path.parent)
+
+
+def _synchronise_folder(path: Path) -> None:
+    """Keep the names in a folder through a loss of power, where the file system can promise that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,4 +1,6 @@
+import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,39 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in target.iterdir()] == ["whole"]
     with pytest.raises(FileExistsError), new_directory(target):
         pass
+
+
+@pytest.fixture
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is synchronised and renamed in the folder `parent`, in order."""
+    happened: list[str] = []
+    fsync, replace, rename = os.fsync, os.replace, os.rename
+
+    def recorded_fsync(handle: int) -> None:
+        is_parent = os.path.samestat(os.fstat(handle), (tmp_path / "parent").stat())
+        happened.append("parent" if is_parent else "temporary")
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", recorded_fsync)
+    monkeypatch.setattr("os.replace", lambda *paths: happened.append("renamed") or replace(*paths))
+    monkeypatch.setattr("os.rename", lambda *paths: happened.append("renamed") or rename(*paths))
+    return happened
+
+
+def test_names_outlive_a_loss_of_power(tmp_path, events):
+    write_text_atomically(tmp_path / "parent" / "file", "text")
+    assert events == ["temporary", "renamed", "parent"]
+    events.clear()
+    with new_directory(tmp_path / "parent" / "folder"):
+        pass
+    assert events == ["temporary", "renamed", "parent"]
+
+
+def test_a_file_system_that_cannot_synchronise_folders_is_none_the_worse(tmp_path, monkeypatch):
+    def refuse(*_: object) -> int:
+        raise OSError("not here")
+
+    monkeypatch.setattr("workflows.files.os.open", refuse)
+    with new_directory(tmp_path / "folder"):
+        pass
+    assert (tmp_path / "folder").is_dir()
