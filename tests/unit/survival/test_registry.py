@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from workflows.errors import NotReadyError
 from workflows.survival import registry
-from workflows.survival.features import FEATURE_NAMES
+from workflows.survival.features import FEATURE_NAMES, PassengerFeatures
 from workflows.survival.inference import predict_passenger
 
 Save = Callable[[], str]
@@ -163,6 +163,47 @@ def test_abandoned_writes_are_cleared_and_other_files_left(tmp_path: Path, save:
     os.utime(abandoned, (0, 0))
     name = save()
     assert names_in(tmp_path) == sorted([under_way.name, "notes", name])
+
+
+class TestOtherCode:
+    """A version of before meets code that understands otherwise what was learned."""
+
+    def test_that_knows_nobody(self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+        name = save()
+        monkeypatch.setattr(PassengerFeatures, "_companions", lambda *_: [])
+        with pytest.raises(registry.UnusableVersionError, match="predicts otherwise"):
+            registry.load(tmp_path, name)
+
+    def test_that_reads_what_was_not_learned_about_companions(
+        self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = save()
+        original = PassengerFeatures._companions
+        monkeypatch.setattr(
+            PassengerFeatures, "_companions", lambda *args: [other for other in original(*args) if other.new_field]
+        )
+        with pytest.raises(registry.UnusableVersionError, match=r"cannot predict with this code .*new_field"):
+            registry.load(tmp_path, name)
+
+    def test_that_names_the_unseen_by_what_was_not_learned(
+        self, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = save()
+        monkeypatch.setattr(PassengerFeatures, "unseen", lambda self, _: self.new_field_)
+        with pytest.raises(registry.UnusableVersionError, match=r"cannot predict with this code .*new_field_"):
+            registry.load(tmp_path, name)
+
+    def test_a_release_that_probed_fewer_passengers_is_compared_by_those(self, tmp_path: Path, save: Save) -> None:
+        name = save()
+        probe = registry.read_metadata(tmp_path, name)["probe"]
+        assert len(probe) == 8
+        for kept in (probe[:5], []):
+            edit_metadata(tmp_path / name, probe=kept)
+            assert registry.load(tmp_path, name).name == name
+        for other in ([*probe[:4], 0.5], [*probe, 0.5]):
+            edit_metadata(tmp_path / name, probe=other)
+            with pytest.raises(registry.UnusableVersionError, match="predicts otherwise"):
+                registry.load(tmp_path, name)
 
 
 def test_hash_of_the_data(titanic: pd.DataFrame) -> None:
