@@ -1,29 +1,36 @@
 """Ask a model to word computed facts, check what it says, and fall back to the facts."""
 
+import contextlib
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
-from workflows.errors import InvalidInputError
-from workflows.llm import usage
+from workflows.errors import InvalidInputError, ServiceError
+from workflows.llm import grounding, usage
 from workflows.llm.cache import AnswerCache
 from workflows.llm.client import Completion, ContextTooLongError, LanguageModel, OpenAIModel
 from workflows.llm.grounding import Fact, objection
-from workflows.llm.prompts import FACTS_INPUT, Prompt, load_prompt
-from workflows.settings import get_settings
+from workflows.llm.prompts import FACTS_INPUT, PROMPTS_DIR, Prompt, load_prompt
+from workflows.llm.untrusted import as_data
+from workflows.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
 
 Check = Callable[[Mapping[str, Any]], str | None]
 
 MAX_TOKENS = 8192
+# A reason may quote what the model wrote.
+MAX_REASON_CHARACTERS = 300
 # Conservative for English, whose tokens have about four characters.
 CHARACTERS_PER_TOKEN = 3
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+# The opening mark may stand in the chat template, so that only the closing one is written.
+_THOUGHTS = re.compile(r"^.*</think>", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -87,9 +94,24 @@ class Answer:
         }
 
 
-@cache
 def _prompt(name: str) -> Prompt:
+    try:
+        changed_at = (PROMPTS_DIR / f"{name}.yaml").stat().st_mtime_ns
+    except OSError:
+        changed_at = 0
+    return _loaded(name, changed_at)
+
+
+@lru_cache(maxsize=64)
+def _loaded(name: str, _changed_at: int) -> Prompt:
+    """Read a file once, and again where it was edited."""
     return load_prompt(name)
+
+
+@cache
+def _rules() -> str:
+    """SHA-256 of the code that judges what a text says: answers judged by other rules are asked for again."""
+    return hashlib.sha256(Path(grounding.__file__).read_bytes()).hexdigest()
 
 
 def ask(
@@ -122,44 +144,79 @@ def ask(
     """
     settings = get_settings()
     question = _Question(_prompt(prompt) if isinstance(prompt, str) else prompt, inputs, facts, subjects, check)
+    spent: list[Completion] = []
     if model is not None:
-        return _asked(question, model, settings.llm_context_tokens)
-    model = OpenAIModel(settings)
-    if settings.llm_cache:
-        kept = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes)
-        key = kept.key({**question.identity(), "model": model.identity})
-        with kept.asking(key):
-            answer = question.kept_answer(kept.get(key))
-            if answer is None:
-                answer = _asked(question, model, settings.llm_context_tokens)
-                kept.put(key, asdict(answer))
-    else:
-        answer = _asked(question, model, settings.llm_context_tokens)
-    entry = {"prompt": question.prompt.name, **answer.provenance()}
-    spent = usage.record(settings.llm_dir / "usage", run, entry)
+        return _asked(question, model, settings.llm_context_tokens, spent)
+    try:
+        answer = _kept_or_asked(question, settings, spent)
+    except ServiceError:
+        if spent:
+            failed = {"source": "failed", "cached": False, **_sums(spent)}
+            _book(settings, run, {"prompt": question.prompt.name, **failed})
+        raise
     logger.info("%s: %s", question.prompt.name, _in_words(answer))
-    logger.info(
-        "So far in this run: %d answers, %d of the model, %d tokens read, %d written, %.1f s",
-        spent.answers,
-        spent.from_model,
-        spent.input_tokens,
-        spent.output_tokens,
-        spent.seconds,
-    )
+    _book(settings, run, {"prompt": question.prompt.name, **answer.provenance()})
     return answer
+
+
+def _kept_or_asked(question: "_Question", settings: Settings, spent: list[Completion]) -> Answer:
+    model = OpenAIModel(settings)
+    if not settings.llm_cache:
+        return _asked(question, model, settings.llm_context_tokens, spent)
+    kept = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes, settings.llm_wait_seconds)
+    key = kept.key({**question.identity(), "model": model.identity})
+    with kept.asking(key):
+        answer = question.kept_answer(kept.get(key))
+        if answer is None:
+            answer = _asked(question, model, settings.llm_context_tokens, spent)
+            # A larger context, or a server that writes something, would answer better.
+            if not answer.cut and not (answer.source == "facts" and all(not completion.text for completion in spent)):
+                with _not_fatal("The answer is not kept"):
+                    kept.put(key, asdict(answer))
+    return answer
+
+
+def _book(settings: Settings, run: object, entry: Mapping[str, Any]) -> None:
+    """Add an answer to the tokens of its run, and log the sums."""
+    with _not_fatal("The tokens are not booked"):
+        sums = usage.record(settings.llm_dir / "usage", run, entry)
+        logger.info(
+            "So far in this run: %d answers, %d of the model, %d tokens read, %d written, %.1f s",
+            sums.answers,
+            sums.from_model,
+            sums.input_tokens,
+            sums.output_tokens,
+            sums.seconds,
+        )
+
+
+@contextlib.contextmanager
+def _not_fatal(what: str) -> Iterator[None]:
+    """An answer that was paid for is not lost because a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("%s: %s", what, error.strerror)
 
 
 def parse_json_object(text: str) -> dict[str, Any] | None:
     """Return the JSON object in a model's text, which may stand in a code fence or after thoughts; None if none."""
     text = _THOUGHTS.sub("", text)
+    if "<think>" in text:
+        return None
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         return None
     try:
-        value = json.loads(text[start : end + 1])
-    except json.JSONDecodeError:
+        value = json.loads(text[start : end + 1], parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        # Also brackets without end and numbers of thousands of digits, as a model writes that repeats itself.
         return None
     return value if isinstance(value, dict) else None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 class _Question:
@@ -174,7 +231,7 @@ class _Question:
         check: Check | None,
     ):
         self.prompt = prompt
-        self.inputs = dict(inputs)
+        self.inputs = {name: as_data(text) for name, text in inputs.items()}
         if FACTS_INPUT in prompt.inputs:
             self.inputs.setdefault(FACTS_INPUT, "\n".join(f"- {fact.text}" for fact in facts))
         if prompt.validation.grounded and not facts:
@@ -184,6 +241,7 @@ class _Question:
         self._facts = facts
         self._subjects = frozenset(subjects)
         self._check = check
+        self.facts_answer = self._made_from_facts()
 
     def identity(self) -> dict[str, Any]:
         """Return what makes this question the same as another, the model aside."""
@@ -192,15 +250,22 @@ class _Question:
             "fingerprint": self.prompt.fingerprint,
             "inputs": self.inputs,
             "facts": [fact.text for fact in self._facts],
+            "rules": _rules(),
         }
 
-    def facts_answer(self) -> dict[str, Any]:
-        """Return the answer made from the facts alone."""
-        rules = self.prompt.validation
-        values = dict(rules.otherwise)
-        values |= {field: self.inputs[name] for field, name in rules.equals.items()}
-        values |= {field: " ".join(fact.text for fact in self._facts) for field in rules.grounded}
-        return {field: values[field] for field in self.prompt.output.format}
+    def _made_from_facts(self) -> dict[str, Any]:
+        """Return the answer made from the facts alone: as many of them, the first ones, as the format has room for."""
+        rules, misfit = self.prompt.validation, None
+        for number in range(len(self._facts), 0, -1) if rules.grounded else [0]:
+            text = " ".join(fact.text for fact in self._facts[:number])
+            values = {**rules.otherwise, **{field: self.inputs[name] for field, name in rules.equals.items()}}
+            values |= dict.fromkeys(rules.grounded, text)
+            misfit = self.prompt.misfit(values)
+            if misfit is None:
+                return {field: values[field] for field in self.prompt.output.format}
+        raise InvalidInputError(
+            f"The answer from the facts does not fit the output format of {self.prompt.name}: {misfit}"
+        )
 
     def judge(self, values: Mapping[str, Any]) -> Refusal | None:
         """Say why an answer is not taken, None where it is."""
@@ -225,7 +290,7 @@ class _Question:
         except (KeyError, TypeError):
             return None
         if answer.source == "facts":
-            return Answer(**{**vars(answer), "values": self.facts_answer()})
+            return Answer(**{**vars(answer), "values": self.facts_answer})
         return answer if isinstance(answer.values, dict) and self.judge(answer.values) is None else None
 
     def shortened(self, step: int) -> tuple[list[dict[str, str]], tuple[str, ...]]:
@@ -258,11 +323,10 @@ class _Question:
         return {n: _first_part(text, halvings) if n in may_be_cut else text for n, text in self.inputs.items()}
 
 
-def _asked(question: _Question, model: LanguageModel, context_tokens: int | None) -> Answer:
-    """Ask the model; see `ask`."""
+def _asked(question: _Question, model: LanguageModel, context_tokens: int | None, spent: list[Completion]) -> Answer:
+    """Ask the model; see `ask`. What it answers, good or not, is added to `spent`."""
     prompt = question.prompt
     refusals: list[Refusal] = []
-    spent: list[Completion] = []
     values: dict[str, Any] | None = None
     max_tokens = prompt.model.max_tokens
     step = _first_step(question, context_tokens)
@@ -294,17 +358,23 @@ def _asked(question: _Question, model: LanguageModel, context_tokens: int | None
     if cut:
         logger.warning("%s: the prompt was too long for the model and was cut: %s", prompt.name, "; ".join(cut))
     return Answer(
-        values=question.facts_answer() if values is None else values,
+        values=question.facts_answer if values is None else values,
         source="facts" if values is None else "model",
         model=spent[-1].model,
         prompt_version=prompt.version,
         attempts=len(spent),
-        input_tokens=sum(completion.input_tokens for completion in spent),
-        output_tokens=sum(completion.output_tokens for completion in spent),
-        seconds=sum(completion.seconds for completion in spent),
+        **_sums(spent),
         refusals=tuple(refusals),
         cut=cut,
     )
+
+
+def _sums(spent: Sequence[Completion]) -> dict[str, Any]:
+    return {
+        "input_tokens": sum(completion.input_tokens for completion in spent),
+        "output_tokens": sum(completion.output_tokens for completion in spent),
+        "seconds": sum(completion.seconds for completion in spent),
+    }
 
 
 def _first_step(question: _Question, context_tokens: int | None) -> int:
@@ -344,7 +414,10 @@ def _read(question: _Question, completion: Completion) -> tuple[dict[str, Any] |
         reason = "not one whole JSON object" if completion.text.strip() else "empty"
         return None, Refusal("format", "the answer was " + ("too long and broke off" if completion.is_cut else reason))
     refusal = question.judge(values)
-    return (None, refusal) if refusal is not None else (values, None)
+    if refusal is None:
+        return values, None
+    # It goes into the next question, the log and the output, so it is data like any input.
+    return None, Refusal(refusal.kind, as_data(refusal.reason)[:MAX_REASON_CHARACTERS])
 
 
 def _with_refusal(conversation: list[dict[str, str]], reason: str) -> list[dict[str, str]]:

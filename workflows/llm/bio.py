@@ -6,7 +6,7 @@ A bio is data: it is searched, never followed. What it does not say, or says in 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workflows.errors import InvalidInputError
@@ -25,7 +25,7 @@ class Found:
     Attributes:
         value: What it states.
         text: The words that state it.
-        start: Where they begin in the cleaned bio, in characters.
+        start: Where they begin in the bio, in characters.
         end: Where they end.
     """
 
@@ -36,7 +36,7 @@ class Found:
 
 
 def read_about_me(about_me: object) -> str:
-    """Return the cleaned bio of the variable `about_me: {bio: text}`.
+    """Return the bio of the variable `about_me: {bio: text}`.
 
     Raises:
         InvalidInputError: `.fields` says what is wrong with `about_me` or `about_me.bio`.
@@ -52,21 +52,37 @@ def read_about_me(about_me: object) -> str:
         raise _invalid("about_me.bio", "is not a string")
     if len(bio) > MAX_BIO_CHARACTERS:
         raise _invalid("about_me.bio", f"is longer than {MAX_BIO_CHARACTERS} characters")
-    cleaned = clean(bio)
-    if not cleaned:
+    if not clean(bio)[0]:
         raise _invalid("about_me.bio", "is empty")
-    return cleaned
+    return bio
 
 
-def clean(bio: str) -> str:
-    """Drop control and format characters, and make every run of white space one space."""
-    kept = (" " if char.isspace() else char for char in bio if char.isspace() or unicodedata.category(char)[0] != "C")
-    return " ".join("".join(kept).split())
+def clean(bio: str) -> tuple[str, list[int]]:
+    """Drop control and format characters, and make every run of white space one space.
+
+    Returns:
+        The cleaned bio, and for each of its characters the place where it stood.
+    """
+    kept: list[tuple[str, int]] = []
+    for place, char in enumerate(bio):
+        if char.isspace():
+            if kept and kept[-1][0] != " ":
+                kept.append((" ", place))
+        elif unicodedata.category(char)[0] != "C":
+            kept.append((char, place))
+    if kept and kept[-1][0] == " ":
+        kept.pop()
+    return "".join(char for char, _ in kept), [place for _, place in kept]
 
 
 def attributes_of(bio: str) -> dict[str, Found | None]:
     """Return `sex`, `age` (years), `pclass`, `family` (people on board, the author included) and `embarked`."""
-    return {name: search(bio) for name, search in _SEARCHES.items()}
+    cleaned, places = clean(bio)
+    found = {name: search(cleaned) for name, search in _SEARCHES.items()}
+    return {
+        name: replace(one, start=places[one.start], end=places[one.end - 1] + 1) if one is not None else None
+        for name, one in found.items()
+    }
 
 
 def known_values(attributes: Mapping[str, Found | None]) -> dict[str, Value]:

@@ -5,18 +5,22 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from workflows.errors import ServiceError
 from workflows.files import write_text_atomically
 
 logger = logging.getLogger(__name__)
 
 # Questions share locks, so that there is no lock file for each; two that share one are asked one after the other.
-LOCKS = 256
+LOCKS = 4096
+# Temporary files of processes that were killed while writing.
+ABANDONED_SECONDS = 3600
 # What is left after old answers were dropped, so that not every new one drops another.
 SHARE_KEPT = 0.9
 
@@ -29,24 +33,40 @@ class AnswerCache:
     Args:
         folder: Where the files are; made with the first answer.
         max_bytes: Size that all answers together may have.
+        wait_seconds: How long a question may wait for the same one that another process is asking.
     """
 
-    def __init__(self, folder: Path, max_bytes: int):
+    def __init__(self, folder: Path, max_bytes: int, wait_seconds: float):
         self._folder = folder
         self._max_bytes = max_bytes
+        self._wait_seconds = wait_seconds
 
     @staticmethod
     def key(question: Mapping[str, Any]) -> str:
         """Return the name of a question: the SHA-256 of its JSON."""
-        return hashlib.sha256(json.dumps(question, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(question, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     @contextlib.contextmanager
     def asking(self, key: str) -> Iterator[None]:
-        """Keep other processes from asking the same question at the same time."""
+        """Keep other processes from asking the same question at the same time.
+
+        Raises:
+            ServiceError: another process was still asking it when the time was over.
+        """
         folder = self._folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{int(key, 16) % LOCKS}.lock"):
+        lock = FileLock(folder / f"{int(key, 16) % LOCKS}.lock")
+        try:
+            lock.acquire(timeout=self._wait_seconds)
+        except Timeout:
+            raise ServiceError(
+                "The language model was not asked: another process has been asking the same for "
+                f"{self._wait_seconds:g} s (LLM_WAIT_SECONDS)"
+            ) from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return what is kept under a key, None where there is nothing or it cannot be read."""
@@ -73,10 +93,12 @@ class AnswerCache:
     def _drop_old(self) -> None:
         files = []
         for entry in os.scandir(self._folder):
-            if entry.name.endswith(".json"):
-                with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat()
+            with contextlib.suppress(FileNotFoundError):
+                status = entry.stat()
+                if entry.name.endswith(".json"):
                     files.append((status.st_mtime_ns, status.st_size, Path(entry.path)))
+                elif entry.name.startswith(".") and time.time() - status.st_mtime > ABANDONED_SECONDS:
+                    Path(entry.path).unlink(missing_ok=True)
         size = sum(bytes_ for _, bytes_, _ in files)
         if size <= self._max_bytes:
             return

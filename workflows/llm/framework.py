@@ -15,15 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workflows.errors import InvalidInputError, NotReadyError
 from workflows.files import write_text_atomically
 from workflows.llm.answers import ask
-from workflows.llm.client import LanguageModel, model_name
+from workflows.llm.client import LanguageModel
 from workflows.llm.grounding import EVERYBODY, Fact
-from workflows.llm.prompts import load_prompt
 from workflows.llm.wording import CLASSES, PORTS, percent, percent_pattern
 from workflows.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-PROMPT = "build_decision_framework"
 KEPT_VERSIONS = 20
 # A smaller group says little: with 20 the standard error of a rate is 11 points at most.
 MINIMUM_COUNT = 20
@@ -84,8 +82,8 @@ def build_framework(
 ) -> dict[str, Any]:
     """Compute the survival rates, have them summed up, and keep both as the newest version.
 
-    With the same passengers, prompt and model as the newest version, that one is returned: running twice
-    changes nothing.
+    Where the newest version has the same rates and the same summary, no new one is made: running twice changes
+    nothing, as the same question is asked once.
 
     Args:
         passengers: One row per passenger, canonical columns.
@@ -101,15 +99,14 @@ def build_framework(
         InvalidInputError: no passengers, or a column is missing.
         ServiceError: the model's server could not be reached, or refused.
     """
-    settings = get_settings()
-    folder = folder or settings.frameworks_dir
+    folder = folder or get_settings().frameworks_dir
     groups = groups_of(passengers)
-    fingerprint = _fingerprint(groups, f"{load_prompt(PROMPT).fingerprint} {model_name(settings)}")
+    answer = ask("build_decision_framework", {}, facts_of(groups), model=model, run=run)
+    fingerprint = _fingerprint(groups, str(answer.values["framework"]))
     newest = next(iter(_good_versions(folder)), None)
     if newest is not None and newest.fingerprint == fingerprint:
-        logger.info("Framework %s was made of the same passengers, prompt and model", newest.version)
-        return as_output(newest)
-    answer = ask(PROMPT, {}, facts_of(groups), model=model, run=run)
+        logger.info("Framework %s is the same", newest.version)
+        return as_output(newest.model_copy(update={"provenance": answer.provenance()}))
     version = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{fingerprint[:8]}"
     framework = Framework(
         version=version,
@@ -397,6 +394,6 @@ def _drop_old(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _fingerprint(groups: Sequence[Group], maker: str) -> str:
-    content = json.dumps([[group.model_dump() for group in groups], maker], sort_keys=True)
+def _fingerprint(groups: Sequence[Group], summary: str) -> str:
+    content = json.dumps([[group.model_dump() for group in groups], summary], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -18,7 +18,7 @@ for which nothing says what it is when no answer of the model passes, is refused
 import hashlib
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -110,7 +110,12 @@ class Prompt(_Strict):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        named = {field for _, field, _, _ in string.Formatter().parse(self.prompt) if field is not None}
+        places = [(field, form or conversion) for _, field, form, conversion in string.Formatter().parse(self.prompt)]
+        named = {field for field, _ in places if field is not None}
+        if wrong := sorted(field for field, more in places if field is not None and (more or not field.isidentifier())):
+            raise ValueError(f"the prompt names its inputs as {{name}} and no other way; look at {wrong}")
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ValueError("an input is named twice")
         if missing := sorted(named - set(self.inputs)):
             raise ValueError(f"the prompt names {missing}, which are not among its inputs")
         if unused := sorted(set(self.inputs) - named):
@@ -118,12 +123,16 @@ class Prompt(_Strict):
         if unknown := sorted(set(self.may_be_cut) - set(self.inputs)):
             raise ValueError(f"may_be_cut names {unknown}, which are not among the inputs")
         jsonschema.Draft202012Validator.check_schema(self.schema_)
+        if unknown := sorted(_unknown_keywords(self.schema_)):
+            raise ValueError(f"the output format has {unknown}, which are no keywords of JSON Schema")
         self._check_rules()
         for example in self.examples:
             if set(example.inputs) != set(self.inputs):
                 raise ValueError(f"an example has the inputs {sorted(example.inputs)}, not {sorted(self.inputs)}")
             if (reason := self.misfit(example.answer)) is not None:
                 raise ValueError(f"the answer of an example does not fit the output format: {reason}")
+            if (reason := self.broken_rule(example.answer, example.inputs)) is not None:
+                raise ValueError(f"the answer of an example breaks the validation: {reason}")
         return self
 
     def _check_rules(self) -> None:
@@ -147,6 +156,10 @@ class Prompt(_Strict):
                 f"the fields {wrong} have to be in one of validation.grounded, equals and otherwise, which say what "
                 "they are where no answer of the model passes"
             )
+        if wrong := sorted(
+            n for n in (*rules.grounded, *rules.equals) if self.output.format[n].get("type") != "string"
+        ):
+            raise ValueError(f"the fields {wrong} are grounded or equal to an input, so their type has to be string")
         for field, value in rules.otherwise.items():
             if not jsonschema.Draft202012Validator(self.output.format[field]).is_valid(value):
                 raise ValueError(f"validation.otherwise.{field} does not fit the output format")
@@ -203,11 +216,45 @@ class Prompt(_Strict):
             for name in names:
                 if inputs[name].casefold() not in str(answer[field]).casefold():
                     return f"{field} has to mention {inputs[name]!r}"
-        text = json.dumps(answer, ensure_ascii=False).casefold()
+        texts = [text.casefold() for text in _texts(answer)]
         for forbidden in rules.forbidden:
-            if forbidden.casefold() in text:
+            if any(forbidden.casefold() in text for text in texts):
                 return f"{forbidden!r} must not stand in the answer"
         return None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a JSON value; names of fields are none."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
+
+
+_KEYWORDS = frozenset(jsonschema.Draft202012Validator.VALIDATORS) | {
+    "$defs", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
+    "then", "else",
+}  # fmt: skip
+# What stands below them are names with a schema each, or values.
+_OF_NAMES = frozenset({"properties", "patternProperties", "$defs", "dependentSchemas"})
+_OF_VALUES = frozenset({"enum", "const", "default", "examples", "required", "dependentRequired"})
+
+
+def _unknown_keywords(schema: Any) -> Iterator[str]:
+    """Yield what JSON Schema would silently pass over: mostly a keyword that is misspelt."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _unknown_keywords(part)
+    elif isinstance(schema, Mapping):
+        for keyword, value in schema.items():
+            if keyword not in _KEYWORDS:
+                yield str(keyword)
+            elif keyword in _OF_NAMES:
+                for part in value.values():
+                    yield from _unknown_keywords(part)
+            elif keyword not in _OF_VALUES:
+                yield from _unknown_keywords(value)
 
 
 def load_prompt(name: str, folder: Path = PROMPTS_DIR) -> Prompt:

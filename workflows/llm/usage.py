@@ -7,6 +7,7 @@
 `make llm-usage` sums them up.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -84,17 +85,24 @@ def record(folder: Path, run: object, answer: Mapping[str, Any]) -> Usage:
 
 
 def total(path: Path) -> Usage:
-    """Sum up one file; a line that cannot be read (the process was killed while writing it) is left out."""
+    """Sum up one file; a line that cannot be read (the process was killed while writing it) is left out.
+
+    A file that another process has dropped sums up to nothing.
+    """
     return reduce(Usage.plus, map(Usage.of, _lines(path)), Usage())
 
 
 def totals(folder: Path) -> dict[str, Usage]:
     """Return the sums of each file by its name without ending, the least lately used first."""
-    return {path.stem: total(path) for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)}
+    return {path.stem: total(path) for path in _by_time(folder)}
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
         try:
             answer = json.loads(line)
         except ValueError:
@@ -104,6 +112,14 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _drop_old(folder: Path) -> None:
-    files = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-    for path in files[:-KEPT_FILES]:
+    for path in _by_time(folder)[:-KEPT_FILES]:
         path.unlink(missing_ok=True)
+
+
+def _by_time(folder: Path) -> list[Path]:
+    """Return the files, the least lately used first; other processes may drop some meanwhile."""
+    used = []
+    for path in folder.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):
+            used.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(used)]

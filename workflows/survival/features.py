@@ -73,6 +73,8 @@ _RARE_TITLES = frozenset(
 )
 _TITLE = re.compile(r"(?:the\s+)?([a-z]+)(\.?)(?:\s+|$)", re.IGNORECASE)
 _TICKET_NUMBER = re.compile(r"\d+$")
+# What tells people on one ticket apart; class, fare, cabin and port are those of the ticket.
+_PERSONAL = ("sex", "age", "sibsp", "parch")
 # Hundreds of digits would be infinite, which XGBoost refuses.
 _LARGEST_TICKET_NUMBER = 1e9
 
@@ -109,11 +111,11 @@ def deck_of(cabin: str) -> str:
 class _Companion:
     """A passenger of the training part, as others on the same ticket see them.
 
-    The name is without its title.
+    The name is without its title; `personal` are the values of `_PERSONAL`.
     """
 
     name: str | None
-    attributes: tuple[Value, ...]
+    personal: tuple[Value, ...]
     is_woman_or_boy: bool
     survived: float
 
@@ -123,8 +125,9 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
 
     Learned from the training part alone: who held which ticket and survived, and which tickets, decks and
     ports occurred. Nobody is their own companion: rows of the same ticket with the same name, whatever the title,
-    or with all other attributes the same, are the passenger. A row of the training part therefore gets the same
-    features at fitting and later, with nothing of its own outcome in them, and a new passenger gets them too.
+    or with the same sex, age and relatives on board, are the passenger; where callers give no title, what they leave
+    out of these does not tell apart either. A row of the training part therefore gets the same features at fitting
+    and later, with nothing of its own outcome in them, and a new passenger gets them too.
     """
 
     def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
@@ -141,7 +144,7 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             title, name = _title_and_name(record)
             if ticket is not None:
                 woman_or_boy = _is_woman_or_boy(record["sex"], title, _number(record["age"])) == 1
-                companions[str(ticket)].append(_Companion(name, _all_but_name(record), woman_or_boy, float(survived)))
+                companions[str(ticket)].append(_Companion(name, _personal(record), woman_or_boy, float(survived)))
             if cabin is not None:
                 seen["deck"].add(deck_of(str(cabin)))
             seen["title"].add(title)
@@ -173,7 +176,7 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
     def row(self, passenger: Mapping[str, Value]) -> list[float]:
         """Return the features of one passenger, given the ten attributes with None where missing."""
         title, name = _title_and_name(passenger)
-        others = self._companions(passenger, name)
+        others = self._companions(passenger, title, name)
         fates = [other.survived for other in others if other.is_woman_or_boy]
         family = _number(passenger["sibsp"]) + _number(passenger["parch"]) + 1
         group = max(family, len(others) + 1) if not math.isnan(family) else NAN
@@ -213,13 +216,20 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             learned[name] = lowest <= _number(passenger[name]) <= highest
         return [n for n in ATTRIBUTE_NAMES if passenger[n] is not None and not learned.get(n, True)]
 
-    def _companions(self, passenger: Mapping[str, Value], name: str | None) -> list[_Companion]:
+    def _companions(self, passenger: Mapping[str, Value], title: str | None, name: str | None) -> list[_Companion]:
         """Return the known others on the same ticket; `name` is the passenger's, without its title."""
         group = self.companions_.get(str(passenger["ticket"]), [])
         if not group or passenger["ticket"] is None:
             return []
-        attributes = _all_but_name(passenger)
-        return [other for other in group if other.name != name and other.attributes != attributes]
+        personal = _personal(passenger)
+
+        def is_the_passenger(other: _Companion) -> bool:
+            return other.name == name or all(
+                mine == theirs or (mine is None and title is None)
+                for mine, theirs in zip(personal, other.personal, strict=True)
+            )
+
+        return [other for other in group if not is_the_passenger(other)]
 
 
 def _records(X: pd.DataFrame) -> list[dict[str, Value]]:
@@ -235,8 +245,8 @@ def _title_and_name(passenger: Mapping[str, Value]) -> tuple[str | None, str | N
     return (None, None) if passenger["_name"] is None else _parse_name(str(passenger["_name"]))
 
 
-def _all_but_name(passenger: Mapping[str, Value]) -> tuple[Value, ...]:
-    return tuple(passenger[name] for name in ATTRIBUTE_NAMES if name != "_name")
+def _personal(passenger: Mapping[str, Value]) -> tuple[Value, ...]:
+    return tuple(passenger[name] for name in _PERSONAL)
 
 
 def _number(value: Value) -> float:

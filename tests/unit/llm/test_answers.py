@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import threading
 
 import pytest
@@ -307,6 +308,77 @@ def test_tokens_are_booked_to_the_run_and_logged(provider, tmp_path, caplog):
     assert "So far in this run: 2 answers, 2 of the model, 5 tokens read, 2 written" in caplog.text
 
 
+def test_an_answer_is_not_lost_because_it_cannot_be_kept_or_booked(provider, tmp_path):
+    provider(good())
+    (tmp_path / "llm").mkdir()
+    (tmp_path / "llm" / "usage").write_text("no folder")
+    (tmp_path / "llm" / "answers" / "size.lock").mkdir(parents=True)
+    assert run(None).values == GOOD
+
+
+def test_the_tokens_of_a_failed_question_are_booked(provider, tmp_path):
+    provider(answer("nonsense"), failure(401))
+    with pytest.raises(ServiceError):
+        run(None, run=5)
+    (line,) = (tmp_path / "llm" / "usage" / "run_00000005.jsonl").read_text().splitlines()
+    assert (json.loads(line)["source"], json.loads(line)["input_tokens"]) == ("failed", 5)
+
+
+@pytest.mark.parametrize(
+    "script", [[answer("")], [failure(400, "maximum context length"), good()]], ids=["empty", "cut"]
+)
+def test_what_would_be_answered_better_later_is_not_kept(provider, script):
+    server = provider(*script)
+    run(None)
+    before = len(server.requests)
+    assert not run(None).cached
+    assert len(server.requests) > before
+
+
+def test_answers_judged_by_other_rules_are_asked_for_again(provider, monkeypatch):
+    server = provider(good())
+    run(None)
+    monkeypatch.setattr(answers, "_rules", lambda: "newer")
+    assert not run(None).cached
+    assert len(server.requests) == 2
+
+
+def test_an_edited_prompt_file_is_read_again(tmp_path, monkeypatch):
+    path = tmp_path / "test.yaml"
+    monkeypatch.setattr(answers, "PROMPTS_DIR", tmp_path)
+    monkeypatch.setattr(answers, "load_prompt", lambda _: path.read_text())
+    answers._loaded.cache_clear()
+    path.write_text("one")
+    assert answers._prompt("test") == "one"
+    path.write_text("two")
+    os.utime(path, (1, 1))
+    assert answers._prompt("test") == "two"
+    answers._loaded.cache_clear()
+
+
+def test_facts_beyond_the_room_of_the_format_are_left_out_from_the_end(scripted):
+    format_ = {**CONTENT["output"]["format"], "text": {"type": "string", "maxLength": 25}}
+    brief = Prompt(name="test", **{**CONTENT, "output": {"format": format_}})
+    assert ask(brief, {"kind": "sounds"}, FACTS, model=scripted("", "", "")).values["text"] == "Cats purr. Dogs bark."
+    with pytest.raises(InvalidInputError, match="does not fit"):
+        ask(brief, {"kind": "sounds"}, [Fact("Cats purr" + " loudly" * 9 + ".")], model=scripted())
+
+
+def test_a_reason_is_short_and_data(scripted):
+    model = scripted({**GOOD, "kind": "<|im_end|>" + "x" * 9000}, GOOD)
+    refusal = run(model).refusals[0]
+    assert len(refusal.reason) <= answers.MAX_REASON_CHARACTERS
+    assert "<|im_end|>" not in model.asked[1][-1]["content"]
+    model = scripted({**GOOD, "text": "<|im_end|> Cows moo."}, GOOD)
+    assert run(model).source == "model"
+    assert "<|im_end|>" not in model.asked[1][-1]["content"]
+
+
+def test_inputs_that_are_no_unicode_are_cleaned(provider):
+    provider(good())
+    assert ask(PROMPT, {"kind": "sou\ud800nds"}, FACTS).source == "model"
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -317,6 +389,11 @@ def test_tokens_are_booked_to_the_run_and_logged(provider, tmp_path, caplog):
         ("}{", None),
         ("[1, 2]", None),
         ('<think>{"b": 1} or {</think>\n{"a": 1}', {"a": 1}),
+        ('{"b": 1} or {</think>\n{"a": 1}', {"a": 1}),
+        ('<think>maybe {"a": 1}', None),
+        ('{"a": NaN}', None),
+        ('{"a": ' + "9" * 5000 + "}", None),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", None),
     ],
 )
 def test_parse_json_object(text, value):

@@ -5,12 +5,13 @@ from multiprocessing import get_context
 
 import pytest
 
+from workflows.errors import ServiceError
 from workflows.llm.cache import AnswerCache
 
 
 @pytest.fixture
 def cache(tmp_path):
-    return AnswerCache(tmp_path / "answers", max_bytes=1_000_000)
+    return AnswerCache(tmp_path / "answers", max_bytes=1_000_000, wait_seconds=60)
 
 
 def key(number):
@@ -39,7 +40,7 @@ def test_a_damaged_file_is_as_none_and_is_replaced(cache, tmp_path, content):
 
 
 def test_the_size_is_limited_and_what_was_used_lately_stays(tmp_path):
-    cache = AnswerCache(tmp_path, max_bytes=5_000)
+    cache = AnswerCache(tmp_path, max_bytes=5_000, wait_seconds=60)
     for number in range(4):
         cache.put(key(number), {"text": "x" * 1000})
         os.utime(tmp_path / f"{key(number)}.json", (number, number))
@@ -52,7 +53,7 @@ def test_the_size_is_limited_and_what_was_used_lately_stays(tmp_path):
 
 
 def test_an_answer_larger_than_the_limit_is_not_kept(tmp_path):
-    cache = AnswerCache(tmp_path, max_bytes=100)
+    cache = AnswerCache(tmp_path, max_bytes=100, wait_seconds=60)
     cache.put(key(1), {"text": "x" * 1000})
     assert cache.get(key(1)) is None
 
@@ -78,8 +79,26 @@ def test_one_question_is_asked_by_one_at_a_time(cache):
     assert most == 1
 
 
+def test_waiting_for_the_same_question_has_an_end(tmp_path):
+    one, other = (AnswerCache(tmp_path, max_bytes=1000, wait_seconds=0.05) for _ in range(2))
+    with one.asking(key(1)), pytest.raises(ServiceError, match="LLM_WAIT_SECONDS"), other.asking(key(1)):
+        pass
+    with other.asking(key(1)):
+        pass
+
+
+def test_what_killed_processes_left_is_removed(cache, tmp_path):
+    cache.put(key(1), {"text": "a"})
+    left, fresh = tmp_path / "answers" / ".x.json.1", tmp_path / "answers" / ".y.json.2"
+    left.write_text("{")
+    fresh.write_text("{")
+    os.utime(left, (1, 1))
+    cache.put(key(2), {"text": "b"})
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
 def _write_and_read(folder, first):
-    cache = AnswerCache(folder, max_bytes=20_000)
+    cache = AnswerCache(folder, max_bytes=20_000, wait_seconds=60)
     for number in range(first, first + 60):
         cache.put(key(number % 30), {"number": number % 30, "text": "x" * 500})
         kept = cache.get(key((number + 7) % 30))

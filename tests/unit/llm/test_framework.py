@@ -3,7 +3,9 @@ import json
 import pandas as pd
 import pytest
 
+from tests.provider import Provider, answer
 from workflows.errors import InvalidInputError, NotReadyError
+from workflows.llm import answers
 from workflows.llm import framework as module
 from workflows.llm.framework import (
     Framework,
@@ -18,7 +20,7 @@ from workflows.llm.framework import (
 )
 from workflows.llm.grounding import objection
 from workflows.passengers import load_passengers
-from workflows.settings import get_settings
+from workflows.settings import Settings, get_settings
 
 EMPTY = [""] * 9
 
@@ -126,12 +128,23 @@ def test_swapped_rates_are_refused(passengers, scripted, tmp_path):
     assert output["source"] == "facts"
 
 
-def test_second_run_on_the_same_passengers_changes_nothing(passengers, scripted, tmp_path):
+def test_second_run_on_the_same_passengers_changes_nothing(passengers, tmp_path, monkeypatch):
+    server = Provider(answer("nothing"))
+    settings = Settings(openai_base_url=server.url, llm_model="m", state_dir=tmp_path)
+    monkeypatch.setattr(answers, "get_settings", lambda: settings)
+    first, second = (build_framework(passengers, tmp_path / "frameworks") for _ in range(2))
+    server.stop()
+    assert second == {**first, "cached": True}
+    assert len(server.requests) == first["attempts"], "the same question is asked once"
+    assert len(list((tmp_path / "frameworks").iterdir())) == 1
+
+
+def test_another_summary_makes_a_newer_version(passengers, scripted, tmp_path):
     first = build_framework(passengers, tmp_path, scripted(*EMPTY))
-    unasked = scripted()
-    assert build_framework(passengers, tmp_path, unasked) == first
-    assert unasked.asked == []
-    assert len(list(tmp_path.iterdir())) == 1
+    said = ". ".join(first["summary"].split(". ")[:2]) + "."
+    second = build_framework(passengers, tmp_path, scripted({"framework": said}))
+    assert (second["summary"], second["source"]) == (said, "model")
+    assert newest_framework(tmp_path).version == second["framework_version"] > first["framework_version"]
 
 
 def test_other_passengers_make_a_newer_version(passengers, scripted, tmp_path):

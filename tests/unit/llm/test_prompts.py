@@ -7,18 +7,19 @@ import yaml
 from workflows.errors import InvalidInputError
 from workflows.llm.prompts import PROMPTS_DIR, load_prompt
 
+KIND = {"type": "string", "enum": ["sum", "product"]}
 GOOD = {
     "version": "1",
     "system": "Be brief.",
     "inputs": ["number", "fact"],
     "prompt": "Number {number}: {fact}",
-    "examples": [{"inputs": {"number": "4", "fact": "2 + 2 = 4"}, "answer": {"text": "4 is 2 + 2", "kind": "sum"}}],
-    "output": {"format": {"text": {"type": "string", "maxLength": 20}, "kind": {"enum": ["sum", "product"]}}},
+    "examples": [{"inputs": {"number": "4", "fact": "sum"}, "answer": {"text": "4 is 2 + 2", "kind": "sum"}}],
+    "output": {"format": {"text": {"type": "string", "maxLength": 20}, "kind": KIND}},
     "validation": {
         "grounded": ["text"],
         "equals": {"kind": "fact"},
         "mentions": {"text": ["number"]},
-        "forbidden": ["Hello"],
+        "forbidden": ["Hello", '"quoted"', "kind"],
     },
     "model": {"max_tokens": 10},
 }
@@ -59,6 +60,17 @@ def test_bundled_prompts_load(path):
         ({"model": {"max_tokens": 10, "top_p": 1}}, "top_p"),
         ({"examples": [{"inputs": {"number": "4"}, "answer": {"text": "4", "kind": "sum"}}]}, "example"),
         ({"examples": [{"inputs": {"number": "4", "fact": ""}, "answer": {"text": "4"}}]}, "kind"),
+        (
+            {"examples": [{"inputs": {"number": "4", "fact": "product"}, "answer": {"text": "4", "kind": "sum"}}]},
+            "kind",
+        ),
+        ({"inputs": ["number", "fact", "fact"]}, "twice"),
+        ({"prompt": "{number!r}: {fact}"}, "no other way"),
+        ({"prompt": "{number:>{fact}}"}, "no other way"),
+        ({"prompt": "{number}: {fact.text}"}, "no other way"),
+        ({"output": {"format": {"text": {"type": "string", "maxLenght": 9}, "kind": KIND}}}, "maxLenght"),
+        ({"output": {"format": {"text": {"type": "string", "items": {"typ": 1}}, "kind": KIND}}}, "typ"),
+        ({"output": {"format": {"text": {"type": "string"}, "kind": {"type": "integer"}}}, "examples": []}, "string"),
     ],
 )
 def test_wrong_file_is_refused_and_the_error_names_what_is_wrong(tmp_path, changes, named):
@@ -116,6 +128,7 @@ def test_misfit(tmp_path, answer, named):
         ({"text": "6 it is", "kind": "product"}, "kind"),
         ({"text": "it is", "kind": "sum"}, "mention"),
         ({"text": "6, hello", "kind": "sum"}, "Hello"),
+        ({"text": '6 "quoted"', "kind": "sum"}, "quoted"),
     ],
 )
 def test_broken_rule(tmp_path, answer, named):

@@ -56,6 +56,12 @@ def test_old_files_are_dropped(tmp_path, monkeypatch):
     assert (tmp_path / "run_00000005.jsonl").exists()
 
 
+def test_processes_that_drop_files_do_not_disturb_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(usage, "KEPT_FILES", 3)
+    with ThreadPoolExecutor(8) as executor:
+        assert all(sums.answers <= 1 for sums in executor.map(lambda run: record(tmp_path, run, answer()), range(200)))
+
+
 def test_cost_needs_both_prices():
     spent = Usage(input_tokens=2_000_000, output_tokens=100_000)
     assert spent.cost(0.5, 2.0) == pytest.approx(1.2)
