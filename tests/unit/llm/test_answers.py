@@ -324,9 +324,7 @@ def test_the_tokens_of_a_failed_question_are_booked(provider, tmp_path):
     assert (json.loads(line)["source"], json.loads(line)["input_tokens"]) == ("failed", 5)
 
 
-@pytest.mark.parametrize(
-    "script", [[answer("")], [failure(400, "maximum context length"), good()]], ids=["empty", "cut"]
-)
+@pytest.mark.parametrize("script", [[answer("")], [failure(400, "context length"), good()]], ids=["empty", "cut"])
 def test_what_would_be_answered_better_later_is_not_kept(provider, script):
     server = provider(*script)
     run(None)
