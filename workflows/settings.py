@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     llm_price_per_million_output_tokens: float | None = Field(default=None, ge=0)
     local_model_path: Path | None = Field(default=None, description="Another GGUF file for the local server.")
 
-    max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this machine.")
+    max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this state folder.")
     max_llm_calls_per_minute: int | None = Field(
         default=None, ge=1, description="Shared likewise; by default no limit."
     )

@@ -79,12 +79,23 @@ def test_women_and_girls_are_not_predicted_lower(
     check_rises(men[~are_men], women[~are_men], f"the women from men, with the title {with_title}")
 
 
+@pytest.mark.parametrize("name", ["their own", "Kim", None])
 @pytest.mark.parametrize(("lower", "better"), [(3, 2), (2, 1), (3, 1)])
 def test_better_classes_are_not_predicted_lower(
-    titanic: pd.DataFrame, probabilities: Probabilities, lower: int, better: int
+    titanic: pd.DataFrame, probabilities: Probabilities, lower: int, better: int, name: str | None
 ) -> None:
-    low, high = (probabilities(titanic.assign(pclass=pclass)) for pclass in (lower, better))
-    check_rises(low, high, f"class {lower} to {better}")
+    """Whatever name callers give: what belongs to a ticket does not tell who its holders are."""
+    asked = titanic if name == "their own" else titanic.assign(_name=name)
+    low, high = (probabilities(asked.assign(pclass=pclass)) for pclass in (lower, better))
+    check_rises(low, high, f"class {lower} to {better}, name {name}", least_share=1)
+
+
+@pytest.mark.parametrize("name", ["Kim", None])
+def test_women_and_girls_are_not_predicted_lower_whatever_their_name(
+    titanic: pd.DataFrame, probabilities: Probabilities, name: str | None
+) -> None:
+    men, women = (probabilities(titanic.assign(_name=name, sex=sex)) for sex in ("male", "female"))
+    check_rises(men, women, f"male to female, name {name}")
 
 
 def test_for_strangers_there_is_no_exception(titanic: pd.DataFrame, probabilities: Probabilities) -> None:

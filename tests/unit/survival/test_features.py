@@ -142,8 +142,12 @@ def test_renaming_or_changing_one_attribute_does_not_make_somebody_their_own_com
     features = PassengerFeatures().fit(people(record), [1])
     column = list(FEATURE_NAMES).index("companions_survived")
     man = {"_name": "A, Mr. B", "sex": "male"}
-    for change in ({"_name": "C, Mrs. D"}, {"sex": "male"}, {"pclass": "1"}, man):
+    nameless = {"_name": "Kim", "pclass": "1", "fare": "8", "cabin": "A1", "embarked": None}
+    for change in ({"_name": "C, Mrs. D"}, {"_name": "C, Mrs. D", "pclass": "1"}, {"sex": "male"}, man, nameless):
         assert math.isnan(features.row(parse_attributes({**record, **change}))[column])
+    for name in ("Kim", None):
+        for missing in ("age", "sex", "fare"):
+            assert math.isnan(features.row(parse_attributes({**record, "_name": name, missing: None}))[column])
     assert features.row(parse_attributes({**record, "_name": "C, Mr. D", "sex": "male"}))[column] == 1
 
 
