@@ -12,6 +12,7 @@ killed at any moment leaves the old state or the new. Only this program writes t
 pickle and must not come from anywhere else.
 """
 
+import errno
 import hashlib
 import importlib.metadata
 import itertools
@@ -84,6 +85,8 @@ _COMPANION: Mapping[str, Value] = dict(
 _PROBED_TICKETS = 3
 # The sums of other processors may differ in the last digits.
 _PROBE_TOLERANCE = 1e-4
+# What the machine lacks for a moment; it says nothing about a version.
+_TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR})
 
 
 class UnusableVersionError(Exception):
@@ -246,12 +249,15 @@ def read_metadata(models_dir: Path, name: str) -> dict[str, Any]:
 
     Raises:
         UnusableVersionError: it cannot be read.
+        OSError: the machine lacks what reading takes (open files, memory), whatever the version is like.
     """
     try:
         metadata = json.loads((models_dir / name / METADATA_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UnusableVersionError(f"{METADATA_FILE} is missing") from error
     except (OSError, ValueError) as error:
+        if _is_transient(error):
+            raise
         raise UnusableVersionError(f"{METADATA_FILE} cannot be read ({type(error).__name__}: {error})") from error
     if not isinstance(metadata, dict):
         raise UnusableVersionError(f"{METADATA_FILE} is not an object")
@@ -263,6 +269,7 @@ def load(models_dir: Path, name: str) -> Version:
 
     Raises:
         UnusableVersionError: says what is wrong with it.
+        OSError, MemoryError: the machine lacks what reading takes, whatever the version is like.
     """
     folder = models_dir / name
     metadata = read_metadata(models_dir, name)
@@ -274,6 +281,8 @@ def load(models_dir: Path, name: str) -> Version:
     except FileNotFoundError as error:
         raise UnusableVersionError(f"{Path(error.filename).name} is missing") from error
     except Exception as error:
+        if _is_transient(error):
+            raise
         # A damaged pickle may raise anything at all.
         raise UnusableVersionError(f"cannot be read ({type(error).__name__}: {error})") from error
     steps = getattr(pipeline, "named_steps", {})
@@ -344,6 +353,8 @@ def history(models_dir: Path) -> list[Entry]:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if _is_transient(error):
+            raise
         logger.warning(
             "%s cannot be read (%s: %s): the newest version that was not rejected serves, until one is promoted",
             POINTER_FILE,
@@ -511,12 +522,19 @@ def _check_predictions(metadata: Mapping[str, Any], pipeline: Pipeline) -> None:
     try:
         now = _probe(pipeline)
     except Exception as error:
+        if _is_transient(error):
+            raise
         # What another release of the features left out may raise anything at all.
         raise UnusableVersionError(f"cannot predict with this code ({type(error).__name__}: {error})") from error
     # Earlier releases probed fewer passengers, the same ones first.
     then = metadata.get("probe", [])
     if len(then) > len(now) or not np.allclose(now[: len(then)], then, rtol=0, atol=_PROBE_TOLERANCE):
         raise UnusableVersionError("predicts otherwise with this code than with the code that made it")
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether a further try may go well, so that the error is no verdict on what was read."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _TRANSIENT)
 
 
 def _serving_order(models_dir: Path, entries: Sequence[Entry]) -> list[str]:

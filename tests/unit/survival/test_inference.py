@@ -88,6 +88,25 @@ def test_a_damaged_newer_version_leaves_the_last_good_one_serving(
     assert predict_passenger(kim, tmp_path)["model_version"] == good
 
 
+@pytest.mark.parametrize("file", ["model.joblib", "metadata.json"])
+def test_a_version_repaired_in_place_serves_from_the_next_call_on(
+    tmp_path: Path, save: Save, kim: dict[str, object], file: str
+) -> None:
+    good, bad = save(), save()
+    path = tmp_path / bad / file
+    content = path.read_bytes()
+    path.write_bytes(content[:100])
+    assert predict_passenger(kim, tmp_path)["model_version"] == good
+    path.write_bytes(content)
+    assert predict_passenger(kim, tmp_path)["model_version"] == bad
+
+
+def test_a_file_with_the_name_of_a_version_does_no_harm(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
+    name = save()
+    (tmp_path / "20000101T000000000000Z-abababab").write_text("")
+    assert predict_passenger(kim, tmp_path)["model_version"] == name
+
+
 def test_two_folders_do_not_share_a_model(
     tmp_path: Path, pipeline: Pipeline, titanic: pd.DataFrame, kim: dict[str, object]
 ) -> None:

@@ -165,6 +165,44 @@ def test_abandoned_writes_are_cleared_and_other_files_left(tmp_path: Path, save:
     assert names_in(tmp_path) == sorted([under_way.name, "notes", name])
 
 
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), OSError(5, "Input/output error"), MemoryError()])
+@pytest.mark.parametrize("step", ["joblib.load", "_hash_file", "_probe", "json.loads"])
+def test_a_lack_of_resources_is_no_verdict(
+    tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    save()
+    name = save()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"workflows.survival.registry.{step}", fail)
+        with pytest.raises(type(error)):
+            registry.load(tmp_path, name)
+        with pytest.raises(type(error)):
+            predict_passenger({"sex": "female"}, tmp_path)
+    assert predict_passenger({"sex": "female"}, tmp_path)["model_version"] == name
+
+
+def test_nor_on_the_pointer(tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = save()
+    registry.promote(tmp_path, first)
+    save()
+    original = Path.read_text
+
+    def fail(path: Path, **options: str) -> str:
+        if path.name == "serving.json":
+            raise OSError(24, "Too many open files")
+        return original(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            registry.serving_version(tmp_path)
+    assert registry.serving_version(tmp_path).name == first
+
+
 class TestOtherCode:
     """A version of before meets code that understands otherwise what was learned."""
 
