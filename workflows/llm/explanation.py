@@ -14,6 +14,7 @@ from workflows.llm.wording import CLASSES, PORTS, likelihood, percent, percent_p
 from workflows.survival.features import BOY_AGE_YEARS, FEATURES, title_of
 
 FEATURES_NAMED = 3
+LARGEST_PROBABILITY = 0.999
 
 _CHANCE_OF = "[of (survival|surviving)]"
 # Verbs for raising the chance of survival, and for lowering it.
@@ -74,7 +75,9 @@ def facts_of(prediction: Mapping[str, Any]) -> list[Fact]:
     """Return what an explanation may say: the outcome first, then the strongest features in order."""
     passenger, survived = prediction["passenger"], bool(int(prediction["survived"]))
     words = _Words.of(passenger)
-    facts = [_outcome(float(prediction["probability"]), survived, words)]
+    # No prediction is certain, even where the number is rounded to 0 or 1.
+    probability = min(LARGEST_PROBABILITY, max(1 - LARGEST_PROBABILITY, float(prediction["probability"])))
+    facts = [_outcome(probability, survived, words)]
     strongest = strongest_contributions(prediction["contributions"])
     subjects = [_subject_pattern(feature, passenger, words) for feature, _ in strongest]
     # Those that come next, up to the first of the other direction.

@@ -232,6 +232,8 @@ def rate_fact(group: Group) -> Fact:
     said = (*_RATE_SAID, *_RATE_SAID_OF_SOME) if group.attributes else _RATE_SAID
     full = [pattern.replace("WHO", counted) for pattern in said]
     short = [pattern.replace("WHO", counted) for pattern in _RATE_SAID_SHORT]
+    if group.rate in {0, 1}:
+        full.append(f"{'all [of]' if group.rate else 'none of'} {counted} {_SURVIVED}")
     if set(group.attributes) == {"pclass"}:
         cabins = f"{CLASSES[int(group.attributes['pclass'])]} class"
         inside = f"RATE of [the|its|all] [{group.count}] ({_PEOPLE}|its passengers)"
@@ -250,7 +252,6 @@ def rate_fact(group: Group) -> Fact:
             f"{by} ({pattern})".replace("WHO", counted).replace("RATE", rate) for pattern in _RATE_SAID_OF_IT
         ),
         kind=_kind(group.attributes),
-        is_reason=True,
     )
 
 

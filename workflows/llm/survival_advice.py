@@ -75,7 +75,11 @@ def facts_of(attributes: Mapping[str, Found | None], group: Group) -> list[Fact]
         f"your chance of survival is {share} , the [survival] rate (of|for|among) {who}",
         f"your chance of survival is [that of|the same as for|the same as that of|equal to that of] {who} , {share}",
     )
-    return [_verdict(group, about), *([about] if about else []), replace(rate, also=(*rate.also, *belonging))]
+    return [
+        _verdict(group, about),
+        *([about] if about else []),
+        replace(rate, also=(*rate.also, *belonging), is_reason=True),
+    ]
 
 
 def _verdict(group: Group, about: Fact | None) -> Fact:

@@ -7,10 +7,16 @@ PORTS = {"S": "Southampton", "C": "Cherbourg", "Q": "Queenstown"}
 
 
 def percent(share: float) -> str:
-    """Write a share as whole percent, between 1 and 99; one decimal where rounding would hide the side of 50."""
-    if 0.495 <= share < 0.5 or 0.5 < share < 0.505:
-        return f"{100 * share:.1f} %"
-    return f"{min(99, max(1, round(100 * share)))} %"
+    """Write a share as whole percent; in words where rounding would make it none, half or all of them."""
+    if 0 < share <= 0.005:
+        return "less than 1 %"
+    if 0.495 <= share < 0.5:
+        return "just below 50 %"
+    if 0.5 < share <= 0.505:
+        return "just above 50 %"
+    if 0.995 <= share < 1:
+        return "more than 99 %"
+    return f"{round(100 * share)} %"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -21,7 +27,9 @@ def listed(words: Sequence[str]) -> str:
 
 
 def percent_pattern(share: float) -> str:
-    """Return the pattern of the ways to write a share as `percent` does: it is rounded, so "about" is true."""
+    """Return the pattern of the ways to write a share as `percent` does: where it is rounded, "about" is true."""
+    if share in {0, 1} or not percent(share)[0].isdigit():
+        return percent(share)
     small = "only|just|merely|a mere" if share < 0.5 else "a full"
     return f"[an estimated] [{small}] [about|around|roughly|approximately] {percent(share)}"
 
