@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xgboost as xgb
 
+from workflows.errors import NotReadyError
 from workflows.passengers import Value, parse_attributes
 from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.registry import METADATA_FILE, MODEL_FILE, POINTER_FILE, Version, serving_version, version_names
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 # What the folder of models looked like, and what it gave to serve.
 _Listing = tuple[str, tuple[tuple[str, int, int, int], ...]]
-_cache: tuple[_Listing, Version] | None = None
+# In place of a version the reason why none can serve.
+_cache: tuple[_Listing, Version | str] | None = None
 _loading = threading.Lock()
 
 
@@ -113,18 +115,29 @@ def _probability(contributions: list[float], base_value: float) -> float:
 
 
 def _serving(models_dir: Path) -> Version:
-    """Return the version to use; read from disk only where the folder has changed since."""
+    """Return the version to use; read from disk only where the folder has changed since, also where none can serve."""
     global _cache  # noqa: PLW0603
     listing = _list(models_dir)
     cached = _cache
-    if cached is not None and cached[0] == listing:
-        return cached[1]
-    with _loading:
-        if _cache is None or _cache[0] != listing:
-            version = serving_version(models_dir)
-            logger.info("model version %s serves", version.name)
-            _cache = (listing, version)
-        return _cache[1]
+    if cached is None or cached[0] != listing:
+        with _loading:
+            if _cache is None or _cache[0] != listing:
+                _cache = (listing, _load_serving(models_dir))
+            cached = _cache
+    if isinstance(cached[1], str):
+        # A new error each time: one that is raised again collects the frames of all who met it.
+        raise NotReadyError(cached[1])
+    return cached[1]
+
+
+def _load_serving(models_dir: Path) -> Version | str:
+    """Read the version that serves, or say why there is none."""
+    try:
+        version = serving_version(models_dir)
+    except NotReadyError as error:
+        return str(error)
+    logger.info("model version %s serves", version.name)
+    return version
 
 
 def _list(models_dir: Path) -> _Listing:

@@ -101,6 +101,29 @@ def test_a_version_repaired_in_place_serves_from_the_next_call_on(
     assert predict_passenger(kim, tmp_path)["model_version"] == bad
 
 
+def test_that_no_version_can_serve_is_found_out_once(
+    tmp_path: Path,
+    save: Save,
+    kim: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loads: list[Path] = []
+    original = inference.serving_version
+    monkeypatch.setattr(inference, "serving_version", lambda path: loads.append(path) or original(path))
+    for _ in range(2):
+        (tmp_path / save() / "model.joblib").write_bytes(b"")
+    errors = []
+    for _ in range(3):
+        with pytest.raises(NotReadyError, match="none of the 2 versions can serve") as caught:
+            predict_passenger(kim, tmp_path)
+        errors.append(caught.value)
+    assert (len(loads), len(caplog.records)) == (1, 2)
+    assert len({id(error) for error in errors}) == 3
+    name = save()
+    assert predict_passenger(kim, tmp_path)["model_version"] == name
+
+
 def test_a_file_with_the_name_of_a_version_does_no_harm(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
     name = save()
     (tmp_path / "20000101T000000000000Z-abababab").write_text("")
