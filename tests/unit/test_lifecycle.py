@@ -1,5 +1,6 @@
 """The local services as real processes."""
 
+import os
 import threading
 
 import psutil
@@ -52,6 +53,42 @@ def test_a_service_that_died_is_started_again():
     assert running_service("companies_api") is None
     ensure_service("companies_api")
     assert pid_of("companies_api") != first.pid
+
+
+def test_one_that_serves_something_else_is_replaced_and_stays_as_long(monkeypatch):
+    wanted = "one model"
+    monkeypatch.setattr(lifecycle, "served", lambda _: wanted)
+    ensure_service("companies_api", idle_exit_seconds=0)
+    first = psutil.Process(pid_of("companies_api"))
+    ensure_service("companies_api")
+    assert pid_of("companies_api") == first.pid
+    wanted = "another model"
+    assert running_service("companies_api") is None
+    assert ensure_service("companies_api") == running_service("companies_api")
+    assert not first.is_running()
+    command = psutil.Process(pid_of("companies_api")).cmdline()
+    assert command[-2:] == ["--idle-exit-seconds", "0"]
+
+
+def test_another_model_file_is_another_thing_to_serve(tmp_path, monkeypatch):
+    served = []
+    for name, content in (("a", b"1"), ("b", b"1"), ("b", b"2")):
+        path = tmp_path / f"{name}.gguf"
+        path.write_bytes(content)
+        os.utime(path, ns=(len(served), len(served)))
+        monkeypatch.setenv("LOCAL_MODEL_PATH", str(path))
+        served.append(lifecycle.served("llm_server"))
+    assert len(set(served)) == 3, "the path, and the content under the same path"
+    assert lifecycle.served("companies_api") is None
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch):
+    url = ensure_service("companies_api")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert running_service("companies_api") == url
 
 
 def test_it_ends_by_itself_when_nobody_asks():

@@ -36,6 +36,17 @@ def local_model_path(settings: Settings) -> Path:
     )
 
 
+def local_model_identity(settings: Settings) -> str:
+    """Return what tells the local model from another one, also from a later file of the same name.
+
+    Raises:
+        ServiceError: as `local_model_path`.
+    """
+    path = local_model_path(settings)
+    status = path.stat()
+    return f"{path.name} {status.st_size} {status.st_mtime_ns}"
+
+
 def local_model_name(settings: Settings) -> str:
     """Return the name under which the local server offers its model."""
     return settings.local_model_path.stem if settings.local_model_path is not None else MODEL_NAME

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from workflows.errors import ServiceError
 from workflows.files import write_text_atomically
+from workflows.llm.local_model import local_model_identity
 from workflows.settings import REPO_PATH, get_settings
 
 logger = logging.getLogger(__name__)
@@ -34,29 +35,49 @@ IDLE_EXIT_SECONDS = 900
 def ensure_service(name: ServiceName, idle_exit_seconds: int = IDLE_EXIT_SECONDS) -> str:
     """Return the base URL of a running, healthy service, starting it if there is none.
 
+    One that serves something else than the settings name by now is replaced.
+
     Args:
         name: A module of this package that can be run with `--port` and `--idle-exit-seconds`
             and answers 200 at `/health` when it is ready.
         idle_exit_seconds: A service started here ends after this time without requests; 0 is never.
 
     Raises:
-        ServiceError: it did not become healthy; the message names its log.
+        ServiceError: it did not become healthy; the message names its log. Or there is no such model.
     """
     if url := running_service(name):
         return url
     folder = _services_dir()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}.lock", timeout=START_TIMEOUT_SECONDS * 2):
-        return running_service(name) or _start_service(name, idle_exit_seconds)
+        if url := running_service(name):
+            return url
+        record = _read_record(_record_path(name))
+        outdated = _process(record) if record and record.get("serves") != served(name) else None
+        if record and outdated:
+            logger.info("%s is started anew: it serves %s", name, record.get("serves"))
+            stop_process(outdated)
+            # What the stack started for as long as it runs stays so.
+            idle_exit_seconds = record.get("idle_exit_seconds", idle_exit_seconds)
+        return _start_service(name, idle_exit_seconds)
 
 
 def running_service(name: ServiceName) -> str | None:
-    """Return the base URL of the service if it runs and is healthy, else None."""
+    """Return the base URL of the service if it runs, serves what the settings name and is healthy, else None."""
     record = _read_record(_record_path(name))
-    if record is None or _process(record) is None:
+    if record is None or record.get("serves") != served(name) or _process(record) is None:
         return None
     url = f"http://127.0.0.1:{record['port']}"
     return url if _is_healthy(url) else None
+
+
+def served(name: ServiceName) -> str | None:
+    """Return what the service has to serve by the settings, None where that is always the same.
+
+    Raises:
+        ServiceError: there is no such model.
+    """
+    return local_model_identity(get_settings()) if name == "llm_server" else None
 
 
 def stop_services(timeout_seconds: float = 10) -> list[str]:
@@ -85,6 +106,17 @@ def stop_process(process: psutil.Process, timeout_seconds: float = 10) -> None:
         psutil.wait_procs(alive, timeout=timeout_seconds)
 
 
+def local_get(url: str, timeout_seconds: float) -> requests.Response:
+    """Ask a service on this machine, past any proxy that the environment names.
+
+    Raises:
+        requests.RequestException: no answer.
+    """
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(url, timeout=timeout_seconds)
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as listener:
@@ -94,6 +126,7 @@ def free_port() -> int:
 
 def _start_service(name: ServiceName, idle_exit_seconds: int) -> str:
     port = free_port()
+    serves = served(name)
     log_path = get_settings().state_dir / "logs" / f"{name}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", f"workflows.services.{name}", "--port", str(port)]
@@ -109,7 +142,13 @@ def _start_service(name: ServiceName, idle_exit_seconds: int) -> str:
             stderr=log,
             start_new_session=True,
         )
-    record = {"pid": process.pid, "created": psutil.Process(process.pid).create_time(), "port": port}
+    record = {
+        "pid": process.pid,
+        "created": psutil.Process(process.pid).create_time(),
+        "port": port,
+        "serves": serves,
+        "idle_exit_seconds": idle_exit_seconds,
+    }
     write_text_atomically(_record_path(name), json.dumps(record))
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -158,6 +197,6 @@ def _process(record: dict[str, Any]) -> psutil.Process | None:
 
 def _is_healthy(url: str) -> bool:
     try:
-        return requests.get(f"{url}/health", timeout=2).status_code == requests.codes.ok
+        return local_get(f"{url}/health", 2).status_code == requests.codes.ok
     except requests.RequestException:
         return False

@@ -15,6 +15,7 @@ from typing import Any
 import requests
 
 from workflows.llm.local_model import local_model_name, local_model_path
+from workflows.services.lifecycle import local_get
 from workflows.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def _serve(url: str, idle_exit_seconds: float) -> None:
     while not idle_exit_seconds or time.monotonic() - last_activity < idle_exit_seconds:
         time.sleep(POLL_SECONDS)
         try:
-            slots = requests.get(f"{url}/slots", timeout=30).json()
+            slots = local_get(f"{url}/slots", 30).json()
         except requests.RequestException:
             # Too busy to say what it does.
             last_activity = time.monotonic()
