@@ -69,7 +69,7 @@ def judge(candidate: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> 
     if incumbent is None:
         return Verdict(not reasons, tuple(reasons), None, "no version served")
     name = incumbent.get("version")
-    if not incumbent.get("metrics"):
+    if not incumbent.get("metrics") or not incumbent.get("evaluation"):
         return Verdict(not reasons, tuple(reasons), name, f"{name} has no figures to compare with")
     paired = _same_folds(candidate, incumbent)
     reasons += _worse_in_the_same_folds(candidate, incumbent) if paired else _worse_in_the_mean(candidate, incumbent)
@@ -106,7 +106,7 @@ def _same_folds(candidate: Mapping[str, Any], incumbent: Mapping[str, Any]) -> b
     """Whether both were scored on the same passengers, drawn the same way."""
 
     def drawn(metadata: Mapping[str, Any]) -> tuple[Any, ...]:
-        return metadata["data_sha256"], metadata["evaluation"], metadata["parameters"]["seed"]
+        return metadata.get("data_sha256"), metadata["evaluation"], metadata.get("parameters", {}).get("seed")
 
     return "fold_scores" in incumbent and drawn(candidate) == drawn(incumbent)
 

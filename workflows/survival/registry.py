@@ -291,7 +291,8 @@ def load(models_dir: Path, name: str) -> Version:
     # One row at a time is faster without a pool of threads, and predictions stay the same.
     steps["model"].get_booster().set_param({"nthread": 1})
     _check_predictions(metadata, pipeline)
-    return Version(name, metadata, pipeline)
+    # A folder may have been restored under another name, which it goes by then.
+    return Version(name, {**metadata, "version": name}, pipeline)
 
 
 def usable_versions(models_dir: Path) -> Iterator[Version]:

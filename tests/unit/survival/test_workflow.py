@@ -203,6 +203,15 @@ class TestRejection:
         assert result(train(trees=6)) == (rejected, "serving")
 
 
+class TestRestored:
+    def test_a_version_restored_under_another_name_is_superseded(self, train: Train, tmp_path: Path) -> None:
+        first, _ = result(train())
+        restored = f"20240101T000000000000Z-{first[-8:]}"
+        (tmp_path / first).rename(tmp_path / restored)
+        registry.promote(tmp_path, restored)
+        assert result(train(trees=6))[1] == "serving"
+
+
 class TestByHand:
     def test_what_was_rolled_back_is_not_promoted_by_the_next_run(self, train: Train, tmp_path: Path) -> None:
         first, _ = result(train())
