@@ -1,5 +1,6 @@
 """A provider of language models on this machine: speaks the OpenAI protocol over HTTP, and misbehaves as told."""
 
+import contextlib
 import json
 import threading
 import time
@@ -16,6 +17,18 @@ def answer(text='{"text": "hi"}', finish_reason="stop", **changes):
 
 def failure(status, message="it broke", code=None, **headers):
     return status, {"error": {"message": message, "type": "error", "code": code}}, headers
+
+
+def trickle(*pieces, drop=b" ", drops=300, seconds=0.02):
+    """Answer with the pieces of a raw HTTP answer, and then for some seconds with drops that never end it."""
+
+    def sent():
+        yield from pieces
+        for _ in range(drops):
+            time.sleep(seconds)
+            yield drop
+
+    return None, sent
 
 
 class Provider:
@@ -53,6 +66,12 @@ class Provider:
                 self._send(status, body, headers[0] if headers else {})
 
             def _send(self, status, body, headers):
+                if status is None:
+                    self.close_connection = True
+                    with contextlib.suppress(OSError):
+                        for piece in body():
+                            self.wfile.write(piece)
+                    return
                 content = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():

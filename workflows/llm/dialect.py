@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,12 @@ Format = Literal["json_schema", "plain_json_schema", "json_object", "text"]
 FORMATS: tuple[Format, ...] = ("json_schema", "plain_json_schema", "json_object", "text")
 # Keywords that OpenAI's strict mode refuses; the answer is checked against them in any case.
 LENGTH_KEYWORDS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "pattern"})
+# A refusal that names none of these is not about the format. Words of English count where they are quoted.
+_ABOUT_FORMAT = re.compile(
+    r"response.?format|schema|grammar|json|"
+    r"additionalproperties|minlength|maxlength|minitems|maxitems|uniqueitems|anyof|oneof|allof|\$ref|\$defs|"
+    r"[\"'`](?:minimum|maximum|pattern|enum|const|items|properties)[\"'`]"
+)
 # Models that want `max_completion_tokens` count their reasoning in it.
 REASONING_TOKENS = 2048
 # After this the strictest way is tried again: the server may have learned it.
@@ -60,12 +67,12 @@ class Dialect(BaseModel):
     def adapted(self, refusal: str) -> "Dialect | None":
         """Return how to ask instead, None where the refusal names nothing that can be said otherwise."""
         reason = refusal.casefold()
-        if not self.reasons and "max_completion_tokens" in reason:
+        if not self.reasons and ("max_tokens" in reason or "max_completion_tokens" in reason):
             return self.model_copy(update={"reasons": True})
         if self.takes_temperature and "temperature" in reason:
             return self.model_copy(update={"takes_temperature": False})
         position = FORMATS.index(self.format)
-        if position + 1 == len(FORMATS):
+        if position + 1 == len(FORMATS) or not _ABOUT_FORMAT.search(reason):
             return None
         return self.model_copy(update={"format": FORMATS[position + 1]})
 
@@ -73,26 +80,43 @@ class Dialect(BaseModel):
 class DialectBook:
     """The dialects of servers, kept so that not every process is refused first.
 
+    The format is kept for each schema: a server that refuses one of them may take the others.
+
     Args:
-        folder: Where they are; one small file a server and model.
+        folder: Where they are; small files, one a server and model, and one for each of its schemas.
         server: Address and model.
     """
 
     def __init__(self, folder: Path, server: str):
-        self._path = folder / f"{hashlib.sha256(server.encode()).hexdigest()[:16]}.json"
+        self._folder = folder
+        self._server = server
 
-    def read(self) -> Dialect:
+    def read(self, schema: Mapping[str, Any]) -> Dialect:
         """Return what is known of the server; a new one is taken to understand everything."""
         try:
-            if time.time() - self._path.stat().st_mtime < KEPT_SECONDS:
-                return Dialect.model_validate_json(self._path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ValidationError):
-            pass
-        return Dialect()
+            return Dialect.model_validate(_kept(self._path(None)) | _kept(self._path(schema)))
+        except ValidationError:
+            return Dialect()
 
-    def write(self, dialect: Dialect) -> None:
-        """Keep a dialect that worked."""
-        write_text_atomically(self._path, dialect.model_dump_json())
+    def write(self, schema: Mapping[str, Any], dialect: Dialect, before: Dialect) -> None:
+        """Keep what has changed in a dialect that worked."""
+        for path, fields in ((self._path(schema), {"format"}), (self._path(None), {"reasons", "takes_temperature"})):
+            if (content := dialect.model_dump_json(include=fields)) != before.model_dump_json(include=fields):
+                write_text_atomically(path, content)
+
+    def _path(self, schema: Mapping[str, Any] | None) -> Path:
+        name = json.dumps([self._server, schema], sort_keys=True)
+        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    try:
+        if time.time() - path.stat().st_mtime < KEPT_SECONDS:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):
+        pass
+    return {}
 
 
 def _without_lengths(schema: Any) -> Any:

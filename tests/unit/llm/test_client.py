@@ -1,17 +1,20 @@
 """The client against a local server that speaks the protocol and misbehaves as told."""
 
 import json
+import logging
 import threading
 import time
+import types
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
-from tests.provider import Provider, answer, failure
+from tests.provider import Provider, answer, failure, trickle
 from workflows.errors import ServiceError
-from workflows.llm.client import MAX_TRIES, ContextTooLongError, OpenAIModel
+from workflows.llm import client as client_module
+from workflows.llm.client import MAX_TRIES, ContextTooLongError, OpenAIModel, TooManyTokensError, public_address
 from workflows.llm.dialect import REASONING_TOKENS
 from workflows.settings import Settings
 
@@ -95,6 +98,17 @@ def test_a_busy_provider_slows_down_and_does_not_fail(serve, model, slept):
     assert sum(slept) > 60
 
 
+def test_a_provider_that_asks_for_no_wait_is_asked_less_and_less_often(serve, model, slept):
+    server = serve(*[failure(429, Retry_After="0")] * 20, answer())
+    assert ask(model(server)).text
+    assert sum(slept) > 200
+
+
+def test_waiting_for_long_does_not_overflow():
+    error = client_module.openai.APIConnectionError(request=None)
+    assert client_module._delay(error, 5000) < 2 * client_module.MAX_DELAY_SECONDS
+
+
 def test_a_pause_beyond_the_longest_wait_ends_at_once(serve, model, slept):
     server = serve(failure(429, "slow down", Retry_After="900"))
     with pytest.raises(
@@ -129,13 +143,24 @@ def test_retries_are_bounded(serve, model):
     ("step", "text"),
     [
         (failure(401, f"Incorrect API key: {KEY}"), "check OPENAI_API_KEY"),
-        (failure(403), "check OPENAI_API_KEY"),
+        (failure(403, "not from this country"), "403, not from this country; check OPENAI_API_KEY and what it may use"),
+        (failure(403, "no", code="model_not_found"), "no; .*; the server offers: big, small"),
+        (failure(503, "no channel for it", code="model_not_found"), "no channel for it; the server offers: big, small"),
+        (failure(403, "Project `p` does not have access to model `small`"), "the server offers: big, small"),
+        (failure(400, "the prompt is unacceptable"), "400, the prompt is unacceptable"),
+        (failure(422, "the prompt is unacceptable"), "422, the prompt is unacceptable"),
+        ((200, {}), "check OPENAI_BASE_URL"),
+        ((200, [1]), "check OPENAI_BASE_URL"),
+        (answer(choices=None), "check OPENAI_BASE_URL"),
+        ((200, {"error": {"message": "no credits", "code": 402}}), "402, no credits"),
+        ((200, {"error": "no reason"}), "200, no reason"),
         (failure(404, "no such model"), "no such model; the server offers: big, small"),
         (failure(429, "no money", code="insufficient_quota"), "no money"),
         (failure(400, "the model `small` does not exist"), "does not exist; the server offers: big, small"),
         (failure(400, "flagged", code="content_filter"), "flagged"),
         ((200, b"<html>hello</html>", {"Content-Type": "text/html"}), "check OPENAI_BASE_URL"),
         (failure(422, f"bad {KEY}"), r"bad \*\*\*"),
+        (failure(422, f"{'x' * 430} {KEY}"), r"x \*\*\*$"),
     ],
 )
 def test_lasting_failures_are_not_retried_and_say_what_to_do(serve, model, slept, step, text):
@@ -147,6 +172,26 @@ def test_lasting_failures_are_not_retried_and_say_what_to_do(serve, model, slept
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "max_tokens is too large: 8192. This model supports at most 4096 completion tokens, whereas you provided 8192.",
+        "'max_tokens' or 'max_completion_tokens' is too large: 8192. This model's maximum context length is 512 tokens "
+        "and your request has 20 input tokens (8192 > 512 - 20).",
+        "max_tokens: 8192 > 4096, which is the maximum allowed number of output tokens",
+        "`max_tokens` must be less than or equal to `4096`",
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 4096]",
+    ],
+    ids=["openai", "vllm", "anthropic", "groq", "deepseek"],
+)
+def test_too_many_tokens_wanted_is_an_error_of_its_own(serve, model, status, reason):
+    server = serve(failure(status, reason))
+    with pytest.raises(TooManyTokensError, match=r"4096|512"):
+        ask(model(server))
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -154,6 +199,7 @@ def test_lasting_failures_are_not_retried_and_say_what_to_do(serve, model, slept
         failure(400, "the request exceeds the available context size, try increasing it"),
         failure(400, "Your input exceeds the context window of this model."),
         failure(400, "too much", code="context_length_exceeded"),
+        failure(422, "the prompt is too long"),
     ],
 )
 def test_too_long_a_context_is_an_error_of_its_own(serve, model, refusal):
@@ -175,8 +221,39 @@ def test_no_answer_in_time(serve, model):
         ask(model(server, llm_timeout_seconds=0.1))
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+TRICKLES = {"head": trickle(HEAD, drop=b"X: 1\r\n"), "body": trickle(HEAD, b"\r\n", drop=b" ")}
+
+
+@pytest.mark.parametrize("step", TRICKLES.values(), ids=TRICKLES)
+def test_an_answer_that_trickles_in_is_not_waited_for(serve, model, step):
+    server = serve(step)
+    with pytest.raises(
+        ServiceError, match=rf"after {MAX_TRIES} tries: no answer within 0\.2 s \(LLM_TIMEOUT_SECONDS\)"
+    ):
+        ask(model(server, llm_timeout_seconds=0.2))
+
+
+@pytest.mark.parametrize("step", [answer(), TRICKLES["body"]], ids=["silence", "trickle"])
+def test_the_limit_that_was_hit_is_named(serve, model, slept, step):
+    server = serve(step)
+    server.delay_seconds = 1.5
+    with pytest.raises(ServiceError, match=r"no answer within 0\.9 s \(LLM_BUDGET_SECONDS\)"):
+        ask(model(server, llm_budget_seconds=0.9))
+    assert (slept, len(server.requests)) == ([], 1)
+
+
 @pytest.mark.parametrize(
-    "broken", [(200, b'{"id": "1", "choi'), (200, b'{"id": "1"', {"Content_Length": "500"})], ids=["json", "body"]
+    "broken",
+    [
+        (200, b'{"id": "1", "choi'),
+        (200, b'{"id": "1"', {"Content_Length": "500"}),
+        (200, json.dumps(answer("\xe9")[1], ensure_ascii=False).encode("latin-1")),
+        (200, {"error": {"message": "upstream", "code": 502}}),
+        (200, {"error": {"message": "upstream", "code": "503"}}),
+        (200, {"error": {"message": "slow down", "code": 429}}),
+    ],
+    ids=["json", "body", "latin-1", "error 502", "error 503", "error 429"],
 )
 def test_answer_that_breaks_off_is_retried(serve, model, broken):
     server = serve(broken, answer())
@@ -184,11 +261,37 @@ def test_answer_that_breaks_off_is_retried(serve, model, broken):
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("changes", [{"choices": []}, {"usage": None}])
-def test_answer_without_choices_or_usage(serve, model, changes):
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"choices": []}, ""),
+        ({"choices": [None]}, ""),
+        ({"choices": [{"message": None}]}, ""),
+        ({"choices": [{"message": {"content": None}}]}, ""),
+        (
+            {
+                "choices": [
+                    {"message": {"content": [{"type": "thinking", "text": "hm"}, {"type": "text", "text": "a"}]}}
+                ]
+            },
+            "a",
+        ),
+        ({"choices": [{"message": {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}}]}, "ab"),
+        ({"choices": [{"message": {"content": [3, {"type": "text"}]}}]}, ""),
+    ],
+)
+def test_answer_without_a_plain_text(serve, model, changes, text):
     completion = ask(model(serve(answer(**changes))))
-    assert (completion.text == "") == ("choices" in changes)
-    assert (completion.input_tokens == 0) == ("usage" in changes)
+    assert (completion.text, completion.input_tokens) == (text, 5)
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None}, {"prompt_tokens": "x"}, 3]
+)
+def test_answer_without_usage_or_name(serve, model, usage):
+    completion = ask(model(serve(answer(usage=usage, model=None))))
+    assert (completion.text, completion.input_tokens, completion.output_tokens) == ('{"text": "hi"}', 0, 0)
+    assert completion.model == "small"
 
 
 def test_server_without_json_schema_is_told_in_words_and_remembered(serve, model):
@@ -203,6 +306,55 @@ def test_server_without_json_schema_is_told_in_words_and_remembered(serve, model
     assert len(server.requests) == 4
     ask(model(server))
     assert len(server.requests) == 5, "what a server refuses is kept for other processes"
+
+
+def test_the_format_is_kept_for_each_schema_and_the_rest_for_the_server(serve, model):
+    def picky(request):
+        if "temperature" in request:
+            return failure(400, "temperature is not supported")
+        odd = '"odd"' in json.dumps(request.get("response_format", {}))
+        return failure(400, "odd schema") if odd else answer()
+
+    server = serve(picky)
+    odd = {"type": "object", "properties": {"odd": {"type": "string"}}}
+    model(server).complete(MESSAGES, odd, max_tokens=20, temperature=0.3)
+    before = len(server.requests)
+    model(server).complete(MESSAGES, odd, max_tokens=20, temperature=0.3)
+    ask(model(server))
+    again, other = server.requests[before:]
+    assert again["response_format"] == {"type": "json_object"}
+    assert other["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert "temperature" not in other
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"format": "odd"}', b"\xff"])
+def test_a_damaged_dialect_is_as_none(serve, model, tmp_path, content):
+    server = serve(failure(400, "no json_schema"), answer())
+    ask(model(server))
+    (kept,) = (tmp_path / "llm" / "dialects").glob("*.json")
+    kept.write_bytes(content)
+    ask(model(server))
+    assert server.requests[-1]["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("detail", "changed"),
+    [
+        ({"detail": [{"loc": ["body", "response_format", "json_schema"], "msg": "extra"}]}, "response_format"),
+        ({"message": {"detail": [{"loc": ["body", "max_tokens"], "msg": "extra"}]}}, "max_tokens"),
+        ({"error": "temperature: not permitted", "error_type": "validation"}, "temperature"),
+        ({"error": {"message": "Invalid value", "param": "response_format"}}, "response_format"),
+    ],
+    ids=["fastapi", "mistral", "tgi", "param"],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_what_a_server_names_is_said_otherwise(serve, model, status, detail, changed):
+    server = serve((status, detail), answer())
+    schema = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 9}}}
+    model(server).complete(MESSAGES, schema, max_tokens=20, temperature=0.3)
+    usual, adapted = server.requests
+    differing = {name for name in usual if usual[name] != adapted.get(name)}
+    assert differing == {changed}
 
 
 def test_server_that_refuses_lengths_still_gets_the_schema(serve, model):
@@ -231,6 +383,94 @@ def test_server_with_other_parameters(serve, model):
     ask(model(server))
     assert server.requests[-1]["max_completion_tokens"] == 20 + REASONING_TOKENS
     assert server.requests[-1]["response_format"]["type"] == "json_schema"
+
+
+PASSWORD = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://user:pa@host/v1", "http://host/v1"),
+        ("http://user:p@ss@host:8000/v1", "http://host:8000/v1"),
+        ("http://user:p/a?s#s@host/v1", "http://host/v1"),
+        ("http://token@host/v1?api-key=abc#x", "http://host/v1"),
+        ("https://host/v1", "https://host/v1"),
+    ],
+)
+def test_the_address_is_shown_without_secrets(tmp_path, address, shown):
+    assert public_address(Settings(openai_base_url=address, state_dir=tmp_path)) == shown
+
+
+@pytest.mark.parametrize(
+    "step", [failure(500, f"who is {PASSWORD}?"), (200, b"<html>"), failure(404)], ids=["error", "html", "missing"]
+)
+@pytest.mark.parametrize("form", ["http://{user}@{host}/v1", "http://{host}/v1?api-key={key}"], ids=["user", "query"])
+def test_no_secret_of_the_address_is_said_or_logged(serve, model, caplog, step, form):
+    caplog.set_level(logging.INFO)
+    host = serve(step).address.removeprefix("http://")
+    client = model(form.format(user=f"user:{PASSWORD}", key=PASSWORD, host=host), openai_api_key=None)
+    with pytest.raises(ServiceError, match=host) as error:
+        ask(client)
+    assert PASSWORD not in str(error.value) + caplog.text + client.identity
+
+
+@pytest.mark.parametrize("form", ["http://user:{}/x@127.0.0.1:9/v1", "http://user:{}@127.0.0.1:port/v1"])
+def test_what_is_no_address_is_said_without_its_secrets(model, form):
+    with pytest.raises(ServiceError, match=r"OPENAI_BASE_URL is not an address: http://127") as error:
+        ask(model(form.format(PASSWORD)))
+    assert PASSWORD not in str(error.value)
+
+
+def test_a_key_that_is_no_secret_does_not_spoil_the_text(serve, model):
+    with pytest.raises(ServiceError, match="none of these"):
+        ask(model(serve(failure(400, "none of these")), openai_api_key="none"))
+
+
+@pytest.fixture
+def local(serve, model, tmp_path, monkeypatch):
+    """Return a client of a local server, which takes 1000 s to start, and the server."""
+    server = serve(answer())
+    late = 0
+
+    def start(name):
+        nonlocal late
+        assert name == "llm_server"
+        late += 1000
+        return server.address
+
+    monkeypatch.setattr(client_module, "ensure_service", start)
+    clock = types.SimpleNamespace(monotonic=lambda: time.monotonic() + late, time=time.time, sleep=time.sleep)
+    monkeypatch.setattr(client_module, "time", clock)
+    path = tmp_path / "other.gguf"
+    path.write_bytes(b"model")
+    values = {"openai_base_url": None, "openai_api_key": None, "llm_model": None, "local_model_path": path}
+    return model(server, **values), server
+
+
+def test_the_start_of_the_local_server_is_no_time_of_the_request(local):
+    client, _ = local
+    assert 0 < ask(client).seconds < 900
+
+
+def test_no_proxy_is_asked_for_the_local_server(local, monkeypatch):
+    client, server = local
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert ask(client).text
+    assert server.requests[0]["model"] == "other"
+
+
+def test_a_remote_server_is_asked_through_the_proxy(serve, model, monkeypatch):
+    proxy = serve(answer())
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy.address)
+    monkeypatch.setenv("http_proxy", proxy.address)
+    assert ask(model("http://model.example/v1")).text
+    assert proxy.paths == ["http://model.example/v1/chat/completions"]
 
 
 def test_azure_address_key_and_version(serve, model):
