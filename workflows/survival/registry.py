@@ -48,6 +48,7 @@ KEPT_VERSIONS = 10
 MODEL_FILE = "model.joblib"
 METADATA_FILE = "metadata.json"
 POINTER_FILE = "serving.json"
+BROKEN_POINTER_FILE = "serving.json.broken"
 LIBRARIES = ("scikit-learn", "xgboost", "numpy", "pandas", "joblib")
 # A fitted model reads well in other releases of the other libraries.
 _MUST_MATCH = ("scikit-learn", "xgboost")
@@ -67,7 +68,7 @@ ROLLED_BACK = "rolled back"
 # Of a folder without a pointer, in which nobody has promoted anything.
 NEWEST = "the newest"
 
-Status = Literal["serving", "served before", "candidate", "rejected", "unusable"]
+Status = Literal["serving", "served before", "candidate", "rejected", "unusable", "gone"]
 
 # Invented passengers: what a version predicts for them when it is made, it must predict when it is read.
 _PROBES: tuple[tuple[Value, ...], ...] = (
@@ -85,6 +86,8 @@ _COMPANION: Mapping[str, Value] = dict(
 _PROBED_TICKETS = 3
 # The sums of other processors may differ in the last digits.
 _PROBE_TOLERANCE = 1e-4
+# What reading a damaged pointer raises.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 # What the machine lacks for a moment; it says nothing about a version.
 _TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR})
 
@@ -346,14 +349,10 @@ def history(models_dir: Path) -> list[Entry]:
     served since it was made.
     """
     try:
-        content = json.loads((models_dir / POINTER_FILE).read_text(encoding="utf-8"))
-        entries = [Entry(**entry) for entry in content["history"]]
-        if not all(_VERSION.fullmatch(entry.version) for entry in entries):
-            raise ValueError("a name that is none of a version")
-        return entries
+        return _read_pointer(models_dir)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         if _is_transient(error):
             raise
         logger.warning(
@@ -430,53 +429,38 @@ def was_left_by_hand(models_dir: Path, name: str) -> bool:
 
 
 def last_profile(models_dir: Path) -> dict[str, Any] | None:
-    """Return the counts (`checks.profile`) of what the version that serves was trained on, None where unknown."""
+    """Return the counts (`checks.profile`) of what the version that serves was trained on.
+
+    Where they are unknown, those of the one that would serve after it, and so on; None where there are none.
+    """
     for name in _serving_order(models_dir, history(models_dir)):
         try:
-            return read_metadata(models_dir, name).get("profile")
+            kept = read_metadata(models_dir, name).get("profile")
         except UnusableVersionError:
             continue
+        if kept is not None:
+            return kept
     return None
 
 
 def overview(models_dir: Path) -> list[Listed]:
     """List the versions on disk with their status, the newest first."""
     entries = history(models_dir)
-    served = {entry.version: entry for entry in entries}
-    unusable: dict[str, str] = {}
-    for name in version_names(models_dir):
-        try:
-            load(models_dir, name)
-        except UnusableVersionError as error:
-            unusable[name] = str(error)
-    on_disk = version_names(models_dir)
-    serving = next(
-        (name for name in _serving_order(models_dir, entries) if name in on_disk and name not in unusable), None
-    )
-    listed = []
-    for name in on_disk:
-        try:
-            metadata: Mapping[str, Any] = read_metadata(models_dir, name)
-        except UnusableVersionError:
-            metadata = {}
-        status: Status
-        if name in unusable:
-            status, note = "unusable", unusable[name]
-        elif name == serving:
-            status, note = "serving", served[name].told() if name in served else "those promoted cannot be used"
-        elif name in served:
-            status, note = "served before", served[name].told()
-        elif _was_rejected(models_dir, name):
-            status, note = "rejected", "; ".join(metadata["promotion"]["reasons"])
-        else:
-            status, note = "candidate", ""
-        listed.append(Listed(name, status, note, metadata))
-    return listed
+    problems = {name: _problem(models_dir, name) for name in version_names(models_dir)}
+    order = _serving_order(models_dir, entries)
+    serving = next((name for name in order if name in problems and problems[name] is None), None)
+    return [_listed(models_dir, name, problem, serving, entries) for name, problem in problems.items()]
 
 
 def status(models_dir: Path, name: str) -> Status:
-    """Return what became of a version."""
-    return next(listed.status for listed in overview(models_dir) if listed.name == name)
+    """Return what became of a version; reads no other than those that come before it."""
+    if name not in version_names(models_dir):
+        return "gone"
+    entries = history(models_dir)
+    order = _serving_order(models_dir, entries)
+    serving = next((other for other in order if _problem(models_dir, other) is None), None)
+    problem = None if name == serving else _problem(models_dir, name)
+    return _listed(models_dir, name, problem, serving, entries).status
 
 
 @contextmanager
@@ -488,6 +472,36 @@ def training(models_dir: Path) -> Iterator[None]:
     """
     with _lock(models_dir, "training", _TRAINING_LOCK_SECONDS):
         yield
+
+
+def _problem(models_dir: Path, name: str) -> str | None:
+    """Return why a version cannot serve, None where it can."""
+    try:
+        load(models_dir, name)
+    except UnusableVersionError as error:
+        return str(error)
+    return None
+
+
+def _listed(models_dir: Path, name: str, problem: str | None, serving: str | None, entries: Sequence[Entry]) -> Listed:
+    """Describe a version, given the name of the one that serves."""
+    try:
+        metadata: Mapping[str, Any] = read_metadata(models_dir, name)
+    except UnusableVersionError:
+        metadata = {}
+    served = {entry.version: entry for entry in entries}
+    status: Status
+    if problem is not None:
+        status, note = "unusable", problem
+    elif name == serving:
+        status, note = "serving", served[name].told() if name in served else "those promoted cannot be used"
+    elif name in served:
+        status, note = "served before", served[name].told()
+    elif _was_rejected(models_dir, name):
+        status, note = "rejected", "; ".join(metadata["promotion"]["reasons"])
+    else:
+        status, note = "candidate", ""
+    return Listed(name, status, note, metadata)
 
 
 def _check(metadata: Mapping[str, Any], folder: Path) -> None:
@@ -554,8 +568,31 @@ def _standing(entries: Iterable[Entry]) -> list[str]:
             while standing[-1] != entry.version:
                 standing.pop()
         else:
+            # Promoted again it stands once, or rolling back twice would lead to it again.
+            if entry.version in standing:
+                standing.remove(entry.version)
             standing.append(entry.version)
     return standing
+
+
+def _read_pointer(models_dir: Path) -> list[Entry]:
+    """Read the pointer; raises any of `_UNREADABLE`."""
+    content = json.loads((models_dir / POINTER_FILE).read_text(encoding="utf-8"))
+    entries = [Entry(**entry) for entry in content["history"]]
+    if not all(_VERSION.fullmatch(entry.version) for entry in entries):
+        raise ValueError("a name that is none of a version")
+    return entries
+
+
+def _keep_broken_pointer(models_dir: Path) -> None:
+    """Copy a pointer that cannot be read, for whoever wants to mend the history that is about to begin anew."""
+    try:
+        _read_pointer(models_dir)
+    except FileNotFoundError:
+        pass
+    except _UNREADABLE:
+        shutil.copyfile(models_dir / POINTER_FILE, models_dir / BROKEN_POINTER_FILE)
+        logger.warning("%s is kept as %s", POINTER_FILE, BROKEN_POINTER_FILE)
 
 
 def _point_to(models_dir: Path, name: str, why: str) -> None:
@@ -568,6 +605,7 @@ def _point_to(models_dir: Path, name: str, why: str) -> None:
         entries.pop()
     entries = [*entries, Entry(name, datetime.now(UTC).isoformat(), why)][-_HISTORY_KEPT:]
     content = {"history": [asdict(entry) for entry in entries]}
+    _keep_broken_pointer(models_dir)
     write_text_atomically(models_dir / POINTER_FILE, json.dumps(content, indent=2) + "\n")
 
 

@@ -394,9 +394,13 @@ class TestPointer:
         assert registry.serving_version(tmp_path).name == second
         assert "serving.json cannot be read" in caplog.text
         registry.promote(tmp_path, first)
+        assert (tmp_path / "serving.json.broken").read_text(encoding="latin-1") == text
         caplog.clear()
         assert registry.serving_version(tmp_path).name == first
         assert caplog.text == ""
+        # A pointer that can be read is none to keep.
+        registry.promote(tmp_path, second)
+        assert (tmp_path / "serving.json.broken").read_text(encoding="latin-1") == text
 
     def test_an_unusable_version_cannot_be_promoted(self, tmp_path: Path, save: Save) -> None:
         good, bad = save(), save()
@@ -497,6 +501,15 @@ class TestRollBack:
         for name in (*names, names[0]):
             registry.promote(tmp_path, name)
         assert registry.roll_back(tmp_path) == (names[0], names[2])
+
+    def test_twice_it_does_not_come_back_to_what_was_promoted_again(self, tmp_path: Path, save: Save) -> None:
+        first, second = save(), save()
+        for name in (first, second, first):
+            registry.promote(tmp_path, name)
+        assert registry.roll_back(tmp_path) == (first, second)
+        with pytest.raises(NotReadyError, match="no usable version that served before"):
+            registry.roll_back(tmp_path)
+        assert registry.serving_version(tmp_path).name == second
 
     def test_without_a_pointer_it_goes_to_the_version_before(self, tmp_path: Path, save: Save) -> None:
         names = [save() for _ in range(3)]
@@ -605,6 +618,13 @@ class TestKeeping:
         truncate("metadata.json")(tmp_path / names[0])
         assert registry.last_profile(tmp_path) == {"rows": 2}
 
+    def test_a_version_without_a_profile_hides_none_of_those_before(self, tmp_path: Path, pipeline: Pipeline) -> None:
+        known = registry.save(tmp_path, pipeline, {"profile": {"rows": 1}}, "ab" * 32)
+        unknown = registry.save(tmp_path, pipeline, {}, "ab" * 32)
+        for name in (known, unknown):
+            registry.promote(tmp_path, name)
+        assert registry.last_profile(tmp_path) == {"rows": 1}
+
 
 def test_overview(tmp_path: Path, save: Save, pipeline: Pipeline) -> None:
     assert registry.overview(tmp_path / "not there") == []
@@ -635,6 +655,23 @@ def test_overview(tmp_path: Path, save: Save, pipeline: Pipeline) -> None:
         == "serving"
         == registry.status(tmp_path, registry.serving_version(tmp_path).name)
     )
+
+
+def test_the_status_of_one_version_reads_no_more_than_it_takes(
+    tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [save() for _ in range(4)]
+    registry.promote(tmp_path, names[3])
+    loaded: list[str] = []
+    original = registry.load
+    monkeypatch.setattr(registry, "load", lambda path, name: loaded.append(name) or original(path, name))
+    assert registry.status(tmp_path, names[3]) == "serving"
+    assert loaded == [names[3]]
+    assert registry.status(tmp_path, names[0]) == "served before"
+    assert loaded == [names[3], names[3], names[0]]
+    shutil.rmtree(tmp_path / names[0])
+    assert registry.status(tmp_path, names[0]) == "gone"
+    assert len(loaded) == 3
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
