@@ -14,7 +14,7 @@ from typing import Any, Literal
 from workflows.errors import InvalidInputError, ServiceError
 from workflows.llm import grounding, usage
 from workflows.llm.cache import AnswerCache
-from workflows.llm.client import Completion, ContextTooLongError, LanguageModel, OpenAIModel
+from workflows.llm.client import Completion, ContextTooLongError, LanguageModel, OpenAIModel, TooManyTokensError
 from workflows.llm.grounding import Fact, objection
 from workflows.llm.prompts import FACTS_INPUT, PROMPTS_DIR, Prompt, load_prompt
 from workflows.llm.untrusted import as_data
@@ -328,7 +328,7 @@ def _asked(question: _Question, model: LanguageModel, context_tokens: int | None
     prompt = question.prompt
     refusals: list[Refusal] = []
     values: dict[str, Any] | None = None
-    max_tokens = prompt.model.max_tokens
+    max_tokens, most_tokens = prompt.model.max_tokens, MAX_TOKENS
     step = _first_step(question, context_tokens)
     tells_reason = True
     while values is None and len(spent) < prompt.validation.max_attempts:
@@ -338,8 +338,13 @@ def _asked(question: _Question, model: LanguageModel, context_tokens: int | None
         temperature = prompt.model.retry_temperature if spent else prompt.model.temperature
         try:
             completion = model.complete(conversation, prompt.schema_, max_tokens, temperature)
-        except ContextTooLongError:
-            if refusals and tells_reason:
+        except (ContextTooLongError, TooManyTokensError) as error:
+            if max_tokens > prompt.model.max_tokens:
+                # There is no room for more than the prompt file asks for.
+                max_tokens = most_tokens = prompt.model.max_tokens
+            elif isinstance(error, TooManyTokensError):
+                raise
+            elif refusals and tells_reason:
                 tells_reason = False
             elif _can_be_shortened(question, step):
                 step += 1
@@ -353,7 +358,7 @@ def _asked(question: _Question, model: LanguageModel, context_tokens: int | None
             refusals.append(refusal)
         if completion.is_cut:
             # A model that thinks first may need many times what its answer takes.
-            max_tokens = min(MAX_TOKENS, 4 * max_tokens)
+            max_tokens = min(most_tokens, 4 * max_tokens)
     cut = question.shortened(step)[1]
     if cut:
         logger.warning("%s: the prompt was too long for the model and was cut: %s", prompt.name, "; ".join(cut))

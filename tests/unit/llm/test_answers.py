@@ -9,7 +9,7 @@ from tests.provider import Provider, answer, failure
 from workflows.errors import InvalidInputError, ServiceError
 from workflows.llm import answers
 from workflows.llm.answers import ask, parse_json_object
-from workflows.llm.client import Completion, ContextTooLongError
+from workflows.llm.client import Completion, ContextTooLongError, TooManyTokensError
 from workflows.llm.grounding import Fact
 from workflows.llm.prompts import Prompt
 from workflows.settings import Settings
@@ -171,6 +171,28 @@ def test_an_answer_that_broke_off_gets_more_room(scripted):
     assert model.max_tokens == [10, 40, 160]
     assert answer.source == "model"
     assert "broke off" in answer.refusals[0].reason
+
+
+@pytest.mark.parametrize("refused", [ContextTooLongError, TooManyTokensError])
+def test_where_there_is_no_more_room_the_answer_is_asked_for_as_before(scripted, refused):
+    class Small(scripted):
+        def complete(self, messages, schema, max_tokens, temperature):
+            if max_tokens > 10:
+                raise refused("no room")
+            completion = super().complete(messages, schema, max_tokens, temperature)
+            return Completion(**{**vars(completion), "is_cut": True})
+
+    answer = run(Small("", "", ""))
+    assert (answer.source, answer.attempts, answer.cut) == ("facts", 3, ())
+
+
+def test_a_prompt_that_asks_for_more_tokens_than_the_server_has_is_an_error(scripted):
+    class Tiny(scripted):
+        def complete(self, messages, schema, max_tokens, temperature):
+            raise TooManyTokensError("at most 5")
+
+    with pytest.raises(TooManyTokensError):
+        run(Tiny())
 
 
 @pytest.fixture
