@@ -241,9 +241,9 @@ class OpenAIModel:
                 raise openai.APIConnectionError(message="the answer broke off", request=response.request) from error
             body = None
         choices = _mapping(body).get("choices")
+        if not choices and (failure := _mapping(body).get("error")):
+            raise _failure(failure, response)
         if not isinstance(choices, list):
-            if failure := _mapping(body).get("error"):
-                raise _failure(failure, response)
             where = public_address(self._settings)
             raise ServiceError(f"{where} does not answer as the OpenAI protocol says; check OPENAI_BASE_URL")
         choice, usage = _mapping(choices[0] if choices else None), _mapping(body.get("usage"))

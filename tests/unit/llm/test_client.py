@@ -251,9 +251,10 @@ def test_the_limit_that_was_hit_is_named(serve, model, slept, step):
         (200, json.dumps(answer("\xe9")[1], ensure_ascii=False).encode("latin-1")),
         (200, {"error": {"message": "upstream", "code": 502}}),
         (200, {"error": {"message": "upstream", "code": "503"}}),
+        answer(choices=[], error={"message": "upstream", "code": 502}),
         (200, {"error": {"message": "slow down", "code": 429}}),
     ],
-    ids=["json", "body", "latin-1", "error 502", "error 503", "error 429"],
+    ids=["json", "body", "latin-1", "error 502", "error 503", "no choices", "error 429"],
 )
 def test_answer_that_breaks_off_is_retried(serve, model, broken):
     server = serve(broken, answer())
