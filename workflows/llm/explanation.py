@@ -90,8 +90,9 @@ def facts_of(prediction: Mapping[str, Any]) -> list[Fact]:
         facts.append(
             Fact(
                 f"{start} {'raised' if raised else 'lowered'} the chance of survival.",
-                _strongest(subjects[0], _clause(feature, passenger, words), following, raised, survived, words)
-                if rank == 0
+                _strongest(subjects[0], following, raised, words) if rank == 0 else (),
+                reasons=_main_reason(subjects[0], _clause(feature, passenger, words))
+                if rank == 0 and raised == survived
                 else (),
                 subject=subjects[rank],
                 claim=_claim(raised, survived, words),
@@ -223,19 +224,14 @@ def _claim(raised: bool, survived: bool, words: _Words) -> tuple[str, ...]:
             f"@ [also] pulled {chance} down {more}",
         ]
     if raised == survived:
-        ways.append("@ [also] contributed [to (this|that|it|the (prediction|outcome))] [too|as well]")
-    else:
-        ways.append("(despite|in spite of) @")
-        ways.append(f"(this|which) was (partly|partially) offset by @ [, which ({verbs}) {chance}]")
+        ways.append("@ [also] contributed to the (prediction|outcome) [too|as well]")
     return tuple(ways)
 
 
 _PASSIVE = {True: "raised|increased|improved|boosted|lifted", False: "lowered|reduced|decreased|diminished"}
 
 
-def _strongest(  # noqa: PLR0917
-    subject: str, clause: str, following: Sequence[str], raised: bool, survived: bool, words: _Words
-) -> tuple[str, ...]:
+def _strongest(subject: str, following: Sequence[str], raised: bool, words: _Words) -> tuple[str, ...]:
     """Return what may be said of the strongest feature alone, with those of its direction that come next."""
     verbs, chance, effect = _VERBS[raised], words.chance, "positive" if raised else "negative"
     did = f"({verbs}) {chance}" + ("|helped" if raised else f"|(counted|worked) against {words.whom}")
@@ -255,20 +251,24 @@ def _strongest(  # noqa: PLR0917
         f"what ({did}) [the] most was {subject}",
         f"{subject} had the {strongest} [{effect}] (effect|influence|impact) [{direction}|on {chance}]",
     ]
-    if raised == survived:
-        ways += [
-            f"(mainly|primarily|largely|chiefly) (because of|due to) {subject}",
-            f"[this|that] (is|was) (mainly|primarily|largely|chiefly) (because of|due to) {subject}",
-            f"the (main|strongest|most important) reason (is|was) {subject}",
-            f"{subject} contributed [the] most [to (this|that|it)]",
-        ]
-        if clause:
-            ways.append(f"[this is] (mainly|primarily|largely|chiefly) because {clause}")
-            ways.append(f"the (main|strongest|most important) reason (is|was) that {clause}")
     if following:
         then = " [,] [and] [then|then by] ".join(f"[by] {one}" for one in following)
         ways.append(f"{subject} ({did}) {most} , followed by {then}")
         ways.append(f"{subject} ({did}) {most} , followed by {following[0]}")
+    return tuple(ways)
+
+
+def _main_reason(subject: str, clause: str) -> tuple[str, ...]:
+    """Return what may be said of the strongest feature right behind the outcome that it speaks for."""
+    mainly, main = "(mainly|primarily|largely|chiefly)", "(main|strongest|most important)"
+    ways = [
+        f"{mainly} (because of|due to) {subject}",
+        f"[this|that] (is|was) {mainly} (because of|due to) {subject}",
+        f"the {main} reason (is|was) {subject}",
+        f"{subject} contributed [the] most [to (this|that|it)]",
+    ]
+    if clause:
+        ways += [f"[this is] {mainly} because {clause}", f"the {main} reason (is|was) that {clause}"]
     return tuple(ways)
 
 

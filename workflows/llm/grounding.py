@@ -11,6 +11,7 @@ Patterns are regular expressions over words:
     (a|b c)    one of them
     {a; b}     all of them in any order
     {?a; b}    at least one of them in any order, joined by nothing, a comma or "and"
+    {+a; b}    all of them in any order, joined by nothing, a comma or "and"
 
 Texts are read in one form: lower case, contractions written out ("isn't" is "is not"), numbers in digits, `%` for
 percent, hyphens as spaces; brackets, colons, semicolons and dashes as commas.
@@ -23,7 +24,7 @@ from functools import cache, cached_property, lru_cache
 from typing import Literal
 
 Positions = frozenset[int]
-Link = Literal["start", "neutral", "because", "so", "that is because"]
+Link = Literal["start", "comma", "neutral", "contrast", "although", "despite", "because", "so", "that is because"]
 
 # "one" is mostly a pronoun.
 _ONES = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -73,8 +74,10 @@ _END_MARKS = re.compile(r"[\s.!?…]*$")
 # Cheer that may end a sentence; other pictures may say something.
 _PICTURES = re.compile("[🎉🎊✨🤩😄🙂🔢🧮]")
 _MARKS = frozenset(".!?[](){}|;@")
+# "Acme Inc. has", "St. Mary", "U.S.": marks behind a letter with more of the fact behind them.
+_MARK_INSIDE = re.compile(r"(\S*[^\W\d_][.!?]+)(?:(?=\S)|\s+([^\W_]+))")
 EVERYBODY = "everybody"
-_PATTERN_TOKEN = re.compile(r"\{\?|[\[\](){}|;]|[^\s\[\](){}|;]+")
+_PATTERN_TOKEN = re.compile(r"\{[?+]|[\[\](){}|;]|[^\s\[\](){}|;]+")
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,16 @@ class Fact:
         elliptical: Patterns without a verb, which need another part of the same kind before them in the sentence.
         anaphoric: Patterns with "it" for what was said last: another part of the same kind has to stand before them, in
             the sentence or the one before.
+        reasons: Patterns that give the fact as the reason for the first of the facts, which has to stand right before
+            them, in the sentence or the one before.
         subject: Pattern of the ways to name what the fact is about.
         claim: Patterns of what is said of the subject, `@` where it stands. Facts with the same claim may share one: "A
-            and B raised the chance".
+            and B raised the chance". Facts with different claims say the opposite, and may be contrasted.
         opening: Patterns that may open a text.
         kind: What sort of subject it has. Within a sentence only facts of one kind follow each other, lest "in first
             class" is read into what is said next of women; `EVERYBODY` and the empty kind go with each.
-        is_reason: Whether it may be given as the reason for the first of the facts.
+        is_reason: Whether it may be given as the reason for the first of the facts; if it has a claim and is none, it
+            may be contrasted with it.
         is_required: Whether a text has to say it.
     """
 
@@ -103,6 +109,7 @@ class Fact:
     partly: tuple[str, ...] = ()
     elliptical: tuple[str, ...] = ()
     anaphoric: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
     subject: str = ""
     claim: tuple[str, ...] = ()
     opening: tuple[str, ...] = ()
@@ -119,6 +126,16 @@ class Fact:
     def names(self) -> "Matcher | None":
         """Matches the subject."""
         return compiled(self.subject) if self.subject else None
+
+    @cached_property
+    def marks_inside(self) -> "re.Pattern[str] | None":
+        """Finds the words of the fact with marks that end no sentence, in upper or lower case."""
+        found = []
+        for match in _MARK_INSIDE.finditer(self.text):
+            word, following = re.escape(match[1]), match[2]
+            behind = rf"\s+(?:(?i:{re.escape(following)})\b|[a-z])" if following else r"\S"
+            found.append(rf"(?<!\w)(?i:{word})(?={behind})")
+        return re.compile("|".join(found)) if found else None
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,7 @@ def objection(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) ->
 def examine(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> Examination:
     """Say what in a text is not carried by the facts, and which of them it says; see `objection`."""
     ways = _ways(facts)
+    text = _without_marks_inside(text, facts)
     numbers = tuple(sorted(subjects))
     lead = _lead(numbers, tuple(pattern for fact in facts for pattern in fact.opening))
     said: frozenset[int] = frozenset()
@@ -180,15 +198,25 @@ def examine(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> E
     return Examination(None, said)
 
 
+def _without_marks_inside(text: str, facts: Sequence[Fact]) -> str:
+    for fact in facts:
+        if fact.marks_inside:
+            text = fact.marks_inside.sub(lambda match: re.sub(r"[.!?]", " ", match.group()), text)
+    return text
+
+
 # Words between parts that claim nothing by themselves.
-_NEUTRAL = (
-    "and|but|while|whereas|although|though|even though|yet|as well as|and also|but also|and then|versus|vs|"
-    "compared (with|to)|as compared (with|to)|against|in contrast to|despite the fact that"
+_NEUTRAL = "and|as well as|and also|but also|and then"
+# Words that claim that what stands before them speaks for something else than what stands behind them.
+_CONTRASTS = (
+    "but|while|whereas|although|though|even though|yet|versus|vs|[as] compared (with|to)|against|in contrast to|"
+    "despite the fact that"
 )
+_CONTRAST_LEADS = "(however|conversely|in contrast|by contrast|on the other hand) [,]"
 _LEADS = """
     (overall|in total|in all|in short|in summary|to sum up|simply put|put simply|in fact|indeed|specifically|here|also|
-    moreover|furthermore|in addition|additionally|statistically|finally|lastly|meanwhile|however|conversely|in contrast|
-    by contrast|on the other hand|for comparison|note that|remember that|as a quick guide|in these figures|
+    moreover|furthermore|in addition|additionally|statistically|finally|lastly|meanwhile|for comparison|note that|
+    remember that|as a quick guide|in these figures|
     (based on|according to|looking at|going by|in) (the|these|our) (data|facts|figures|numbers|rates)|
     did you know [that]|[here is a] fun (fact|one)|wow|cool|guess what|hey|psst|get this|believe it or not) [,|that]
 """
@@ -203,13 +231,25 @@ _ASKS = ("did", "you", "know")
 
 @dataclass(frozen=True)
 class _Way:
-    """One way to say something: `full` where it counts as having said the facts (by place)."""
+    """One way to say something.
+
+    Attributes:
+        match: Of its words.
+        facts: Which it says, by place; of several, those whose subjects are named.
+        full: Whether it counts as having said them.
+        elliptical: Whether it needs another part before it, see `Fact.elliptical`.
+        anaphoric: See `Fact.anaphoric`.
+        gives_reason: See `Fact.reasons`.
+        is_noun: Whether it is the subject alone, which says the fact behind "despite".
+    """
 
     match: "Matcher"
     facts: tuple[int, ...]
     full: bool = True
     elliptical: bool = False
     anaphoric: bool = False
+    gives_reason: bool = False
+    is_noun: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,6 +261,9 @@ class _State:
         before: The fact that the sentence before said last, -1 for none.
         last: The fact that this sentence said last, -1 for none.
         reasons: Whether reasons are being given, for what was said or for what is announced to come.
+        mixed: Whether something else than a reason was said and not contrasted: then no "so" follows.
+        against: The fact that the following ones are contrasted with, -1 for none.
+        contrast_due: Whether what it is contrasted with is still to come, as behind "although" at the start.
         said: All that was said.
     """
 
@@ -228,7 +271,20 @@ class _State:
     before: int = -1
     last: int = -1
     reasons: Literal["", "given", "announced"] = ""
+    mixed: bool = False
+    against: int = -1
+    contrast_due: bool = False
     said: frozenset[int] = frozenset()
+
+    @property
+    def right_before(self) -> int:
+        """The fact that was said last, in this sentence or the one before; -1 for none."""
+        return self.last if self.last >= 0 else self.before
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the sentence may end: what it announces has come."""
+        return not self.contrast_due and (self.reasons != "announced" or 0 in self.said)
 
 
 def _said_by(sentence: str, facts: Sequence[Fact], ways: Sequence[_Way], lead: "Matcher", before: int) -> _State | None:
@@ -245,31 +301,46 @@ def _said_by(sentence: str, facts: Sequence[Fact], ways: Sequence[_Way], lead: "
     waiting, seen = [_State(0, before)], set()
     while waiting:
         state = waiting.pop()
-        for link, start in _links(tokens, state):
-            for position in {start} | lead(tokens, frozenset({start})):
-                for following in _followed(tokens, position, state, link, facts, ways):
-                    if following.position == len(tokens) and (following.reasons != "announced" or 0 in following.said):
-                        return following
-                    if following not in seen:
-                        seen.add(following)
-                        waiting.append(following)
+        for link, position in _links(tokens, state, lead):
+            for following in _followed(tokens, position, state, link, facts, ways):
+                if following.position == len(tokens) and following.is_complete:
+                    return following
+                if following not in seen:
+                    seen.add(following)
+                    waiting.append(following)
     return None
 
 
-def _links(tokens: Sequence[str], state: _State) -> Iterator[tuple[Link, int]]:
-    """Yield how the next part may be joined, and where it then starts."""
+def _links(tokens: Sequence[str], state: _State, lead: "Matcher") -> Iterator[tuple[Link, int]]:
+    """Yield how the next part may be joined, and where it then starts, behind a lead if there is one."""
+    for link, start in _joints(tokens, state):
+        here = frozenset({start})
+        for position in {start} | lead(tokens, here):
+            yield link, position
+        if link in {"start", "comma", "neutral", "contrast"}:
+            for position in compiled(_CONTRAST_LEADS)(tokens, here):
+                yield "contrast", position
+
+
+def _joints(tokens: Sequence[str], state: _State) -> Iterator[tuple[Link, int]]:
     here = frozenset({state.position})
+    for start in compiled("[,] (despite|in spite of)")(tokens, here):
+        yield "despite", start
     if state.last < 0:
         yield "start", 0
-        for start in compiled("although|though|even though|while|whereas")(tokens, here):
-            yield "start", start
+        for start in compiled("although|though|even though|while|whereas|despite the fact that")(tokens, here):
+            yield "although", start
         for start in compiled("because|since|as|given that")(tokens, here):
             yield "because", start
         for start in compiled("(that|this) is [mainly] (because|since|as)")(tokens, here):
             yield "that is because", start
         return
-    for start in compiled(f", [{_NEUTRAL}]|{_NEUTRAL}")(tokens, here):
+    for start in compiled(",")(tokens, here):
+        yield "comma", start
+    for start in compiled(f"[,] ({_NEUTRAL})")(tokens, here):
         yield "neutral", start
+    for start in compiled(f"[,] ({_CONTRASTS})")(tokens, here):
+        yield "contrast", start
     for start in compiled("[,] [and] [that is|this is|mainly] (because|since|as|given that|for)")(tokens, here):
         yield "because", start
     for start in compiled("[,] [and] (so|therefore|thus|hence|meaning [that]|which means [that])")(tokens, here):
@@ -281,38 +352,88 @@ def _followed(  # noqa: PLR0917
 ) -> Iterator[_State]:
     """Yield the states after each part that can stand at a position."""
     for way in ways:
-        first, last = way.facts[0], way.facts[-1]
-        if not _may_follow(facts, state, link, way):
-            continue
         for end in way.match(tokens, frozenset({position})):
             named = _named(tokens[position:end], facts, way)
+            if not (_may_follow(facts, state, link, way, named) and _fits_contrast(facts, state, link, named)):
+                continue
             reasons = state.reasons
             if link == "because" and state.last < 0:
                 reasons = "announced"
             elif link in {"because", "that is because"}:
                 reasons = "given"
-            elif first == 0 and reasons == "announced":
+            elif 0 in named and reasons == "announced":
                 reasons = ""
-            yield _State(end, state.before, last, reasons, state.said | named if way.full else state.said)
+            against, is_due = state.against, state.contrast_due
+            if link in {"although", "despite", "contrast"}:
+                is_due = link != "contrast" and state.last < 0
+                against = max(named) if is_due else state.right_before
+            elif link in {"because", "so"}:
+                against = -1
+            elif is_due:
+                is_due = not _contrast(facts, against, named)
+            mixed = 0 not in named and (state.mixed or against < 0)
+            if all(facts[place].is_reason for place in named):
+                # "… raised it, but … lowered it, so …": what is contrasted is no reason either.
+                mixed = state.mixed and link != "contrast"
+            said = state.said | named if way.full else state.said
+            yield _State(end, state.before, max(named), reasons, mixed, against, is_due, said)
 
 
-def _may_follow(facts: Sequence[Fact], state: _State, link: Link, way: _Way) -> bool:
-    """Whether a way to say something may be joined to what was said before in the sentence."""
-    place, last = way.facts[0], state.last
-    is_reason = all(facts[one].is_reason for one in way.facts)
-    if last < 0:
-        if way.anaphoric and not (state.before >= 0 and facts[state.before].kind in {facts[place].kind, EVERYBODY}):
-            return False
-        return not way.elliptical and (link == "start" or is_reason)
-    kinds = {facts[place].kind, facts[last].kind} - {"", EVERYBODY}
-    incomplete = way.elliptical or way.anaphoric
-    if len(kinds) > 1 or (incomplete and (link != "neutral" or not facts[last].kind)):
+def _may_follow(facts: Sequence[Fact], state: _State, link: Link, way: _Way, named: frozenset[int]) -> bool:
+    """Whether a way to say something may be joined to what was said before, contrasts aside."""
+    first, last = min(named), state.last
+    is_reason = all(facts[place].is_reason for place in named)
+    if way.is_noun != (link == "despite") or (way.gives_reason and state.right_before != 0):
         return False
+    if last < 0:
+        is_clear = not way.elliptical and (not way.anaphoric or _may_be_it(facts, state.before, first))
+        is_explained = link != "that is because" or state.before == 0
+        return is_clear and is_explained and (is_reason or link not in {"because", "that is because"})
+    kinds = {facts[first].kind, facts[last].kind} - {"", EVERYBODY}
+    is_incomplete = way.elliptical or way.anaphoric
+    if len(kinds) > 1 or (is_incomplete and (link in {"because", "so"} or not facts[last].kind)):
+        return False
+    # Said again in other words, but not one thing that is said of a subject as the reason for another.
+    is_again = named == {last} and not facts[last].subject
     if link == "because":
-        return place == last or (last == 0 and is_reason)
+        return is_again or (last == 0 and is_reason)
     if link == "so":
-        return place == last or (place == 0 and facts[last].is_reason)
-    return not state.reasons or is_reason or place in {0, last}
+        return is_again or (first == 0 and facts[last].is_reason and not state.mixed)
+    return not state.reasons or is_reason or named <= {0, last}
+
+
+def _may_be_it(facts: Sequence[Fact], before: int, place: int) -> bool:
+    """Whether "it" in what is said of one fact stands for what the sentence before said last."""
+    return before >= 0 and facts[before].kind in {facts[place].kind, EVERYBODY}
+
+
+def _fits_contrast(facts: Sequence[Fact], state: _State, link: Link, named: frozenset[int]) -> bool:
+    """Whether all contrasts that a part would stand in are real."""
+    if link == "contrast" or (link == "despite" and state.last >= 0):
+        return state.right_before >= 0 and not state.contrast_due and _contrast(facts, state.right_before, named)
+    if link in {"because", "so"}:
+        return not state.contrast_due
+    if state.against < 0 or link in {"although", "despite"}:
+        return True
+    if state.contrast_due and link == "neutral":
+        # "Although A and B raised the chance, …"
+        return bool(facts[min(named)].claim) and facts[min(named)].claim == facts[state.against].claim
+    return _contrast(facts, state.against, named)
+
+
+def _contrast(facts: Sequence[Fact], one: int, others: Iterable[int]) -> bool:
+    """Whether a fact speaks for something else than others do: so do opposite claims, and rates of other groups."""
+    return all(_are_opposed(facts, min(one, other), max(one, other)) for other in others)
+
+
+def _are_opposed(facts: Sequence[Fact], one: int, other: int) -> bool:
+    if one == other:
+        return False
+    if one == 0 and facts[other].claim:
+        return not facts[other].is_reason
+    if facts[one].claim or facts[other].claim:
+        return bool(facts[one].claim and facts[other].claim) and facts[one].claim != facts[other].claim
+    return bool(facts[one].kind and facts[other].kind)
 
 
 def _named(tokens: Sequence[str], facts: Sequence[Fact], way: _Way) -> frozenset[int]:
@@ -330,6 +451,7 @@ def _ways(facts: Sequence[Fact]) -> list[_Way]:
         ways += [_Way(compiled(pattern), (place,), full=False) for pattern in fact.partly]
         ways += [_Way(compiled(pattern), (place,), elliptical=True) for pattern in fact.elliptical]
         ways += [_Way(compiled(pattern), (place,), anaphoric=True) for pattern in fact.anaphoric]
+        ways += [_Way(compiled(pattern), (place,), gives_reason=True) for pattern in fact.reasons]
         if fact.claim:
             sharing.setdefault(fact.claim, []).append(place)
     for claim, places in sharing.items():
@@ -339,6 +461,7 @@ def _ways(facts: Sequence[Fact]) -> list[_Way]:
         if len(places) > 2:
             several = f"({several}|{among} , {among} [,] and {among})"
         ways += [_Way(compiled(template, several), tuple(places)) for template in claim]
+        ways.append(_Way(compiled(several), tuple(places), is_noun=True))
     return ways
 
 
@@ -357,10 +480,13 @@ def _strange_words(text: str, facts: Sequence[Fact]) -> str:
             *fact.partly,
             *fact.elliptical,
             *fact.anaphoric,
+            *fact.reasons,
             fact.subject,
             *fact.claim,
             _LEADS,
             _NEUTRAL,
+            _CONTRASTS,
+            _CONTRAST_LEADS,
         ):
             known.update(_PATTERN_TOKEN.findall(pattern))
     strange = sorted({word for word in read(text) if word.isalnum()} - known)
@@ -412,12 +538,12 @@ def _alternatives(tokens: Sequence[str], start: int, closing: str, subject: Matc
             matcher, end = _alternatives(tokens, place + 1, ")" if token == "(" else "]", subject)
             sequence.append(matcher if token == "(" else _one_of([matcher, _in_sequence([])]))
             place = end + 1
-        elif token in {"{", "{?"}:
+        elif token in {"{", "{?", "{+"}:
             items, end = [], place
             while end == place or tokens[end] == ";":
                 item, end = _alternatives(tokens, end + 1, ";}", subject)
                 items.append(item)
-            sequence.append(_in_any_order(items, all_needed=token == "{"))
+            sequence.append(_in_any_order(items, all_needed=token != "{?", may_be_joined=token != "{"))
             place = end + 1
         else:
             sequence.append(subject if token == "@" and subject else _word(token))
@@ -465,7 +591,7 @@ def _one_of(matchers: Sequence[Matcher]) -> Matcher:
     return Matcher(matches, first, any(matcher.empty for matcher in matchers))
 
 
-def _in_any_order(matchers: Sequence[Matcher], all_needed: bool) -> Matcher:
+def _in_any_order(matchers: Sequence[Matcher], all_needed: bool, may_be_joined: bool) -> Matcher:
     everything = frozenset(range(len(matchers)))
 
     def matches(text: Sequence[str], starts: Positions) -> Positions:
@@ -475,7 +601,7 @@ def _in_any_order(matchers: Sequence[Matcher], all_needed: bool) -> Matcher:
             following = set()
             for left, position in states:
                 here = frozenset({position})
-                begins = here if all_needed or left == everything else here | _JOINED(text, here)
+                begins = here if left == everything or not may_be_joined else here | _JOINED(text, here)
                 for item in left:
                     following |= {(left - {item}, end) for end in matchers[item](text, begins)}
             ends |= {position for left, position in following if not left or not all_needed}

@@ -61,28 +61,40 @@ def verdict_of(group: Group) -> str:
 
 
 def facts_of(attributes: Mapping[str, Found | None], group: Group) -> list[Fact]:
-    """Return what an answer may say: the verdict first, then what the bio says, then the group's rate."""
-    about = _about(attributes)
-    rate = rate_fact(group)
+    """Return what an answer may say: the verdict first, then what the bio says, then the group's rate.
+
+    Reasons for the verdict are the rate, and all attributes of the group together.
+    """
+    about, deciding = _about(attributes), _deciding(attributes, group)
     who, share = group_pattern(group), percent_pattern(group.rate)
     of_whom = f"of whom {share} survived|{share} of whom survived"
+    person = f"[(as|being|at) {deciding} [,]]" if deciding else ""
     belonging = (
-        f"you (belong to|fall into|are in|are part of) [the|a] [group of] {who} [[,] ({of_whom})]",
+        f"{person} you (belong to|fall into|are in|are part of) [the|a] [group of] {who} [[,] ({of_whom})]",
         f"(this|that) is based on {who} [, ({of_whom})]",
-        f"you (belong to|fall into|are in|are part of) a group (where|in which) {share} of {who} survived",
+        f"{person} you (belong to|fall into|are in|are part of) a group (where|in which) {share} of {who} survived",
         f"(this|that|which) is the [survival] rate (of|for|among) {who}",
-        f"(this|that|which) (gives|gave) you [only] a {share} (chance of survival|survival chance)",
         f"your chance of survival is {share} , the [survival] rate (of|for|among) {who}",
         f"your chance of survival is [that of|the same as for|the same as that of|equal to that of] {who} , {share}",
     )
-    return [
-        _verdict(group, about),
-        *([about] if about else []),
-        replace(rate, also=(*rate.also, *belonging), is_reason=True),
-    ]
+    rate = rate_fact(group)
+    rate = replace(
+        rate,
+        also=(*rate.also, *belonging),
+        partly=(f"you (are|were) {deciding}",) if deciding else (),
+        # Behind anything else, "this" would be another reason.
+        anaphoric=(
+            *rate.anaphoric,
+            f"(this|that|which) (gives|gave) you [only] a {share} (chance of survival|survival chance)",
+        ),
+        subject=deciding,
+        is_reason=True,
+    )
+    return [_verdict(group, person), *([about] if about else []), rate]
 
 
-def _verdict(group: Group, about: Fact | None) -> Fact:
+def _verdict(group: Group, person: str) -> Fact:
+    """Return the verdict; `person` is the pattern of what may stand before it ("as a man of 30, you would …")."""
     survives = verdict_of(group) == "yes"
     rate, size = percent_pattern(group.rate), size_of_chance(group.rate)
     adverb = likelihood(group.rate if survives else 1 - group.rate)
@@ -111,8 +123,6 @@ def _verdict(group: Group, about: Fact | None) -> Fact:
         ]
         said += [f"you (are|would be) ({unlikely}) to (survive|have survived)"] if adverb else []
         opening = "[no ,] (unfortunately|sadly|regrettably|i am afraid [that]|bad news)|[the verdict is] no"
-    # "As a man of 30, you would …"
-    person = f"[(as|being|at) {about.subject} [,]]" if about else ""
     also = f"[[,] (with|given|at) {of_rate}{f'|[,] at {rate}' if survives else ''}]"
     return Fact(
         f"You would {'' if survives else 'not '}survive: your chance of survival is {percent(group.rate)}.",
@@ -126,39 +136,81 @@ def _verdict(group: Group, about: Fact | None) -> Fact:
 _SURVIVE = "survive|have survived|make it|have made it|live|have lived|be among the survivors"
 
 
+_NOUNS = "passenger|traveller|person"
+
+
 def _about(attributes: Mapping[str, Found | None]) -> Fact | None:
+    """Return all that the bio says; it is no reason, for the group may not have been chosen by all of it."""
     values = {name: found.value for name, found in attributes.items() if found is not None}
-    said, ways = [], []
-    age, sex = values.get("age"), values.get("sex")
-    nouns = "passenger|traveller|person"
-    if sex is not None:
-        said.append(f"{sex}")
-        nouns = f"{sex} [{nouns}]" + (f"|{_ADULTS[sex]}" if age is not None and age >= ADULT_FROM_YEARS else "")
-        adult = f"|an adult {sex}" if age_band(age) == "adult" else ""
-        ways.append(f"{sex}|a ({nouns}){adult}")
-    if age is not None:
-        said.append(f"{age:g} years old")
-        ways.append(f"[aged] {age:g} [years old|years of age]")
-        # The noun says the sex.
-        ways.append(f"(a|an) {age:g} year old [{nouns}]")
+    said = []
+    if "sex" in values:
+        said.append(str(values["sex"]))
+    if "age" in values:
+        said.append(f"{values['age']:g} years old")
     if "pclass" in values:
-        ticket = f"{CLASSES[values['pclass']]} class"
-        said.append(f"in {ticket}")
-        ways.append(f"[travelling|a passenger|who travels] in {ticket}|travelling {ticket}|a {ticket} passenger")
-    if values.get("family") == 1:
-        said.append("travelling alone")
-        ways.append("[travelling] (alone|on your own|by yourself)")
-    elif "family" in values:
-        said.append(f"in a family of {values['family']}")
-        ways.append(f"[travelling] (part of|in|with|as part of) a family of {values['family']}")
+        said.append(f"in {CLASSES[values['pclass']]} class")
+    if "family" in values:
+        said.append("travelling alone" if values["family"] == 1 else f"in a family of {values['family']}")
     if "embarked" in values:
-        port = PORTS[values["embarked"]]
-        said.append(f"from {port}")
-        ways.append(f"(from|boarding at|who boarded at|who embarked at) {port.lower()}")
+        said.append(f"from {PORTS[values['embarked']]}")
     if not said:
         return None
+    ways = list(_patterns(values).values())
+    if both := _sex_and_age(values):
+        ways.append(both)
     person = f"{{?{' ; '.join(ways)}}}"
-    return Fact(f"You are {listed(said)}.", (f"(you are|you were|as|being) {person}",), subject=person, is_reason=True)
+    return Fact(f"You are {listed(said)}.", (f"you (are|were) {person}",), subject=person)
 
 
+def _deciding(attributes: Mapping[str, Found | None], group: Group) -> str:
+    """Return the pattern of all attributes of the group, in the words for you; empty where there are none."""
+    known = known_values(attributes)
+    if not group.attributes or any(known.get(name) != value for name, value in group.attributes.items()):
+        return ""
+    values = {name: found.value for name, found in attributes.items() if found is not None}
+    names = ["age" if name == "age_band" else name for name in group.attributes]
+    ways = {name: pattern for name, pattern in _patterns(values).items() if name in names}
+    person = f"{{+{' ; '.join(ways.values())}}}"
+    if {"sex", "age"} <= set(names):
+        others = [pattern for name, pattern in ways.items() if name not in {"sex", "age"}]
+        person = f"({person}|{{+{' ; '.join([_sex_and_age(values), *others])}}})"
+    return person
+
+
+def _patterns(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the pattern of the ways to say each attribute of you, behind "you are"."""
+    found: dict[str, str] = {}
+    if "sex" in values:
+        found["sex"] = f"{values['sex']}|a {values['sex']} [{_NOUNS}]"
+    if "age" in values:
+        years = f"{values['age']:g}"
+        found["age"] = f"[aged] {years} [years old|years of age]|(a|an) {years} year old [{_NOUNS}]"
+        if age_band(values["age"]) in _AGE_NOUNS:
+            found["age"] += f"|{_AGE_NOUNS[str(age_band(values['age']))]}"
+    if "pclass" in values:
+        ticket = f"{CLASSES[values['pclass']]} class"
+        found["pclass"] = f"[travelling|a passenger|who travels] in {ticket}|travelling {ticket}|a {ticket} ({_NOUNS})"
+    if values.get("family") == 1:
+        found["family"] = "[travelling] (alone|on your own|by yourself)"
+    elif "family" in values:
+        found["family"] = f"[travelling] (part of|in|with|as part of) a family of {values['family']}"
+    if "embarked" in values:
+        found["embarked"] = f"(from|boarding at|who boarded at|who embarked at) {PORTS[values['embarked']].lower()}"
+    return found
+
+
+def _sex_and_age(values: Mapping[str, Any]) -> str:
+    """Return the pattern of the ways to say sex and age (or its band) in one, empty where one is unknown."""
+    if not {"sex", "age"} <= set(values):
+        return ""
+    sex, age = values["sex"], values["age"]
+    ways = [f"(a|an) {age:g} year old {sex} [{_NOUNS}]"]
+    if age >= ADULT_FROM_YEARS:
+        ways.append(f"(a|an) {age:g} year old {_ADULTS[sex]}")
+    if age_band(age) == "adult":
+        ways += [f"an adult {sex} [{_NOUNS}]", f"a {_ADULTS[sex]}"]
+    return "|".join(ways)
+
+
+_AGE_NOUNS = {"adult": "an adult", "teenage": "a teenager", "child": "a child"}
 _ADULTS = {"female": "woman", "male": "man"}

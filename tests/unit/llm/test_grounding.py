@@ -13,7 +13,13 @@ WOMEN = Fact("Of 314 women, 74 % survived.", ("74 % of women survived",), ellipt
 MEN = Fact("Of 577 men, 19 % survived.", ("19 % of men survived",), elliptical=("19 % of men",), kind="sex")
 DECK = Fact("Of 15 people on deck A, 47 % survived.", anaphoric=("it was 47 % on deck a",), kind="deck")
 ALL = Fact("Of all 891, 38 % survived.", kind=EVERYBODY)
-THIRD = Fact("Third class lowered the chance of survival.", subject="third class", claim=LOWERED, is_reason=True)
+THIRD = Fact(
+    "Third class lowered the chance of survival.",
+    reasons=("this is largely the fault of third class",),
+    subject="third class",
+    claim=LOWERED,
+    is_reason=True,
+)
 AGE = Fact("Age lowered the chance of survival.", subject="[his] age", claim=LOWERED, is_reason=True)
 SEX = Fact("Being female raised the chance of survival.", subject="being female", claim=RAISED)
 PRODUCT = Fact("15 is a product: 3 × 5 = 15.", ("15 is a product", "3 × 5 = 15"))
@@ -35,6 +41,13 @@ FACTS = [DEATH, WOMEN, MEN, DECK, ALL, THIRD, AGE, SEX, PRODUCT]
         "He isn't predicted to survive.",
         "He is predicted to have died because third class lowered the chance of survival.",
         "Third class lowered the chance of survival, so he is predicted to have died.",
+        "He is predicted to have died. This is largely the fault of third class.",
+        "Although being female raised the chance of survival, he is predicted to have died.",
+        "Although third class and his age lowered the chance of survival, being female raised it.",
+        "Despite being female, he is predicted to have died.",
+        "He is predicted to have died in spite of being female.",
+        "Third class lowered the chance of survival. However, being female raised it.",
+        "Being female raised the chance of survival, but third class lowered it, so he is predicted to have died.",
         "Because third class lowered the chance of survival, he is predicted to have died.",
         "The survival probability was 8 %, he is predicted to have died.",
         "3 × 5 = 15, so 15 is a product!",
@@ -80,6 +93,28 @@ def test_what_the_facts_say_passes(text):
         ("Being female raised the chance of survival, so he is predicted to have died.", "no reason for it"),
         ("He is predicted to have died because being female raised the chance of survival.", "no reason for it"),
         ("Because third class lowered the chance of survival, being female raised it.", "no reason for it"),
+        ("Third class lowered the chance of survival, so his age lowered it.", "no reason for it"),
+        ("His age lowered the chance of survival, because third class lowered it.", "no reason for it"),
+        ("Third class lowered it because third class reduced the chance of survival.", "no reason for itself"),
+        ("Third class lowered the chance of survival. This is because his age lowered it.", "no reason for it"),
+        ("His age lowered the chance of survival. This is largely the fault of third class.", "no reason for it"),
+        ("This is largely the fault of third class. He is predicted to have died.", "of what?"),
+        (
+            "Being female raised the chance of survival and third class lowered it, so he is predicted to have died.",
+            "mixed",
+        ),
+        ("He is predicted to have died although third class lowered the chance of survival.", "no contrast"),
+        ("He is predicted to have died, but the survival probability was 8 %.", "no contrast"),
+        ("Although third class lowered the chance of survival, his age lowered it.", "no contrast"),
+        ("Although third class lowered the chance of survival and being female raised it.", "contrast does not come"),
+        ("Although third class lowered it, so he is predicted to have died.", "contrast does not come"),
+        ("Third class lowered it, but being female raised it and his age lowered it.", "behind the contrast"),
+        ("Despite third class, he is predicted to have died.", "no contrast"),
+        ("Despite being female.", "contrast does not come"),
+        ("Third class lowered the chance of survival. In contrast, his age lowered it.", "no contrast"),
+        ("On the other hand, third class lowered the chance of survival.", "contrast to what?"),
+        ("Of 314 women, 74 % survived, but being female raised the chance of survival.", "no contrast"),
+        ("15 is a product, but 3 × 5 = 15.", "no contrast"),
         ("Of 15 people on deck A, 47 % survived, 74 % of women.", "read as the women there"),
         ("Of 314 women, 74 % survived, it was 47 % on deck A.", "read as the women there"),
         ("Of 314 women, 74 % survived. It was 47 % on deck A.", "read as the women there"),
@@ -120,6 +155,7 @@ def test_texts_are_read_in_one_form():
         ("a|b", ["a", "b"], ["a b", ""]),
         ("{a; b c}", ["a b c", "b c a"], ["a", "a and b c", "a a b c"]),
         ("{?a; b; c}", ["a", "b , a", "c and a , and b"], ["", "a and", "a a"]),
+        ("{+a; b}", ["a b", "b , a", "a , and b", "b and a"], ["a", "b", "a and", "a b a", ""]),
         ("[a [b]] c", ["c", "a c", "a b c"], ["b c"]),
     ],
 )
@@ -146,3 +182,33 @@ def test_text_from_outside_makes_no_pattern():
     fact = Fact("A cabin on deck | lowered the chance.", subject=literal("a cabin on deck (b|c)"), claim=("@ helped",))
     assert objection("lowered the chance", [fact]) is not None
     assert objection("A cabin on deck b helped.", [fact]) is not None
+
+
+@pytest.mark.parametrize(
+    ("fact", "text"),
+    [
+        ("Acme Inc. has 5 employees.", "ACME Inc. has 5 employees!"),
+        ("Acme Inc. has 5 employees.", "Acme Inc. employs 5."),
+        ("St. Mary's has 5 beds.", "St. Mary’s has 5 beds."),
+        ("U.S. Steel has 5 plants.", "U.S. Steel has 5 plants."),
+        ("The plants are in the U.S.", "The plants are in the U.S."),
+        ("Yahoo! has 5 offices.", "Yahoo! has 5 offices."),
+        ("Acme Inc.'s plants are Mill No. 5 and Ex.Co.", "Acme Inc.'s plants are Mill No. 5 and Ex.Co."),
+        ("It is 2.5 m long. It has 3 legs.", "It is 2.5 m long. It has 3 legs."),
+    ],
+)
+def test_marks_inside_a_fact_end_no_sentence(fact, text):
+    facts = [Fact(fact, ("acme inc employs 5",)), Fact("It is old.")]
+    assert objection(fact, facts) is None
+    assert objection(text, facts) is None
+    assert objection(f"{text} It is old. {fact}", facts) is None
+    assert objection(text.replace("5", "6").replace("3", "4").replace("the U", "no U"), facts) is not None
+    assert objection(f"{text} It is new.", facts) is not None
+
+
+def test_marks_of_other_words_end_sentences():
+    facts = [Fact("Acme Inc. has 5 employees."), Fact("It is old.")]
+    assert objection("It is old. Acme Inc. has 5 employees.", facts) is None
+    assert objection("It is. Old.", facts) is not None
+    assert objection("It is old Acme Inc. has 5 employees.", facts) is not None
+    assert objection("Acme Inc. has 5. Employees.", facts) is not None
