@@ -3,7 +3,8 @@
 An error means that nothing is trained, so the version that serves stays; a warning is logged and kept with the
 version. Errors are what no sound model can come from (schema, ranges, too few rows or outcomes), and strong
 drift of any attribute: a source that has broken and a new population look the same from here, so the change of
-what serves waits for somebody who says which of them it is (`accept_drift`).
+what serves waits for somebody who says which of them it is (`accept_drift`). Passengers drawn one by one from a
+larger list drift as well: those who travelled together are torn apart, and the model looks at them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2
 
-from workflows.passengers import ATTRIBUTES, COLUMNS, KEY, TARGET, Column, parse_value
-from workflows.survival.features import deck_of, title_of
+from workflows.passengers import ATTRIBUTE_NAMES, ATTRIBUTES, COLUMNS, KEY, TARGET, Column, parse_value
+from workflows.survival.features import FEATURE_NAMES, PassengerFeatures, deck_of, title_of
 
 Profile = Mapping[str, Any]
 Counts = npt.NDArray[np.float64]
@@ -78,7 +79,8 @@ def profile(df: pd.DataFrame) -> dict[str, Any]:
     Returns:
         JSON types: `rows`, and `attributes`: numbers with the `edges` of their bins (the deciles, right edge
         included) and the `counts` in them; others with a count for each value, names by their title and cabins
-        by their deck; `missing` in both. Tickets are left out: hardly two passengers agree.
+        by their deck; `missing` in both. Of tickets, as hardly two passengers agree, what the model makes of them: the
+        number at the end, the length, and, with a count for each ticket, how many passengers hold it.
     """
     attributes: dict[str, Any] = {}
     for name, values in _numbers(df):
@@ -168,7 +170,9 @@ def _wrong_values(values: pd.Series, column: Column) -> Iterator[str]:
 def _amounts(df: pd.DataFrame, folds: int) -> list[Check]:
     counts = {outcome: int((df[TARGET] == outcome).sum()) for outcome in (0, 1)}
     scarce, few = min(counts.items(), key=lambda item: item[1])
-    tickets = int(df["ticket"].nunique())
+    # With all of an outcome on fewer tickets, a training part of the grouped split has the other one alone.
+    tickets = {outcome: int(df.loc[df[TARGET] == outcome, "ticket"].nunique()) for outcome in (0, 1)}
+    narrow, fewest = min(tickets.items(), key=lambda item: item[1])
     return [
         Check(
             "rows",
@@ -185,8 +189,9 @@ def _amounts(df: pd.DataFrame, folds: int) -> list[Check]:
         Check(
             "tickets",
             "error",
-            tickets >= folds,
-            f"training needs at least {folds} different tickets, there are {tickets}",
+            fewest >= folds,
+            f"training needs passengers with {TARGET} = {narrow} on at least {folds} different tickets, "
+            f"there are {fewest}",
         ),
     ]
 
@@ -209,18 +214,28 @@ def _drift(df: pd.DataFrame, earlier: Profile | None, accepted: bool) -> Iterato
         return
     before, now = earlier["attributes"], profile(df)["attributes"]
     for name, values in _numbers(df):
-        then = before[name]
+        then = before.get(name)
+        if then is None:
+            yield _not_counted(name)
+            continue
         binned = _in_bins(values.dropna().to_numpy(dtype=float), np.array(then["edges"]))
         yield _compare(name, [*then["counts"], then["missing"]], [*binned, now[name]["missing"]], accepted)
     for name, _ in _categories(df):
-        then, counted = before[name]["values"], now[name]["values"]
-        both = sorted({*then, *counted})
+        then, counted = before.get(name), now[name]
+        if then is None:
+            yield _not_counted(name)
+            continue
+        both = sorted({*then["values"], *counted["values"]})
         yield _compare(
             name,
-            [*(then.get(value, 0) for value in both), before[name]["missing"]],
-            [*(counted.get(value, 0) for value in both), now[name]["missing"]],
+            [*(then["values"].get(value, 0) for value in both), then["missing"]],
+            [*(counted["values"].get(value, 0) for value in both), counted["missing"]],
             accepted,
         )
+
+
+def _not_counted(name: str) -> Check:
+    return Check(f"drift of {name}", "warning", True, "not counted in the last version")
 
 
 def _compare(name: str, earlier: list[int], now: list[int], accepted: bool) -> Check:
@@ -242,6 +257,12 @@ def _numbers(df: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     for column in ATTRIBUTES:
         if column.kind != "text":
             yield column.name, df[column.name]
+    attributes = df.loc[:, list(ATTRIBUTE_NAMES)]
+    # No outcome is in these.
+    features = PassengerFeatures().fit(attributes, np.zeros(len(df))).transform(attributes)
+    for name in ("ticket_number", "ticket_length"):
+        yield name, pd.Series(features[:, FEATURE_NAMES.index(name)])
+    yield "passengers_per_ticket", df["ticket"].value_counts()
 
 
 def _categories(df: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:

@@ -10,6 +10,7 @@ import pytest
 from workflows.passengers import COLUMN_NAMES
 from workflows.survival.checks import Check, chance_bound, check_data, population_stability_index, profile
 
+TICKET = ("ticket_number", "ticket_length", "passengers_per_ticket")
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -25,11 +26,16 @@ def with_value(column: str, value: object) -> Change:
     return change
 
 
+def survivors_on_one_ticket(df: pd.DataFrame) -> pd.DataFrame:
+    few = pd.concat([df[df["survived"] == 1].head(6), df[df["survived"] == 0].head(114)])
+    return few.assign(ticket=few["ticket"].where(few["survived"] == 0, "one"))
+
+
 def test_the_known_passengers_pass_every_check(titanic: pd.DataFrame) -> None:
     checks = check_data(titanic, profile(titanic))
     assert failed(checks) == {}
     assert len({check.check for check in checks}) == len(checks)
-    for name in ("pclass", "age", "sibsp", "parch", "fare", "survived", "sex", "embarked", "title", "deck"):
+    for name in ("pclass", "age", "sibsp", "parch", "fare", "survived", "sex", "embarked", "title", "deck", *TICKET):
         assert f"drift of {name}" in {check.check for check in checks}
 
 
@@ -56,6 +62,7 @@ def test_the_known_passengers_pass_every_check(titanic: pd.DataFrame) -> None:
         (lambda df: df[df["survived"] == 0], "outcomes", "5 passengers with survived = 1, there are 0"),
         (lambda df: df.assign(survived=(df.index > 4) * 1), "outcomes", "survived = 0, there are 5"),
         (lambda df: df.assign(ticket="one"), "tickets", "at least 5 different tickets, there are 1"),
+        (survivors_on_one_ticket, "tickets", "survived = 1 on at least 5 different tickets, there are 1"),
     ],
 )
 def test_an_error_is_found_and_named(titanic: pd.DataFrame, change: Change, check: str, detail: str) -> None:
@@ -91,9 +98,9 @@ def test_a_profile_is_json_and_names_nobody(titanic: pd.DataFrame) -> None:
     kept = profile(titanic)
     assert json.loads(json.dumps(kept)) == kept
     assert kept["rows"] == 891
-    for counts in kept["attributes"].values():
+    for name, counts in kept["attributes"].items():
         inside = counts["counts"] if "counts" in counts else counts["values"].values()
-        assert sum(inside) + counts["missing"] == 891
+        assert sum(inside) + counts["missing"] == (681 if name == "passengers_per_ticket" else 891)
     assert kept["attributes"]["age"]["missing"] == 177
     assert kept["attributes"]["title"]["values"]["boy"] == 40
     assert set(kept["attributes"]["deck"]["values"]) == set("ABCDEFGT")
@@ -127,6 +134,33 @@ def test_strong_drift_is_an_error_unless_it_is_accepted(titanic: pd.DataFrame, n
     assert "accepted" in accepted[f"drift of {name}"].detail
 
 
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (lambda df: df.assign(ticket=[f"T{row}" for row in range(len(df))]), set(TICKET)),
+        (lambda df: df.assign(ticket=df["ticket"] + "." + df.index.astype(str)), set(TICKET)),
+        (lambda df: df.assign(ticket="00" + df["ticket"]), {"ticket_length"}),
+        (lambda df: df.assign(ticket=df["ticket"].str.replace(r"\d$", "x", regex=True)), {"ticket_number"}),
+        (lambda df: df.assign(ticket=df["ticket"].where(df.index % 2 == 0, "113572")), {"ticket_number"}),
+    ],
+)
+def test_a_broken_column_of_tickets_is_an_error(titanic: pd.DataFrame, change: Change, names: set[str]) -> None:
+    found = failed(check_data(change(titanic), profile(titanic)))
+    assert {check.severity for check in found.values()} == {"error"}
+    assert set(found) <= {f"drift of {name}" for name in TICKET}
+    assert {f"drift of {name}" for name in names} <= set(found)
+
+
+def test_what_an_earlier_version_did_not_count_is_said(titanic: pd.DataFrame) -> None:
+    kept = profile(titanic)
+    for name in (*TICKET, "deck"):
+        del kept["attributes"][name]
+    checks = {check.check: check for check in check_data(titanic, kept)}
+    assert failed(list(checks.values())) == {}
+    for name in (*TICKET, "deck"):
+        assert checks[f"drift of {name}"].detail == "not counted in the last version"
+
+
 def test_some_drift_is_a_warning(titanic: pd.DataFrame) -> None:
     changed = titanic.assign(age=titanic["age"].where(titanic.index % 4 > 0))
     found = failed(check_data(changed, profile(titanic)))
@@ -139,11 +173,22 @@ def test_a_small_sample_of_the_same_passengers_does_not_drift(titanic: pd.DataFr
     beyond_the_bound = drifts = 0
     for seed in range(30):
         checks = check_data(titanic.sample(60, random_state=seed), profile(titanic))
+        # Who travelled together is torn apart, which is none of chance.
+        checks = [check for check in checks if check.check != "drift of passengers_per_ticket"]
         indices = [float(check.detail.split()[1].rstrip(",")) for check in checks if check.check.startswith("drift of")]
         beyond_the_bound += max(indices) >= 0.1
         drifts += len(failed(checks))
     assert beyond_the_bound >= 25
     assert drifts == 0
+
+
+def test_groups_of_a_small_sample_of_whole_tickets_do_not_drift(titanic: pd.DataFrame) -> None:
+    for seed in range(30):
+        tickets = titanic["ticket"].drop_duplicates().sample(60, random_state=seed)
+        checks = {
+            check.check: check for check in check_data(titanic[titanic["ticket"].isin(tickets)], profile(titanic))
+        }
+        assert checks["drift of passengers_per_ticket"].passed
 
 
 def counts(*numbers: float) -> Any:

@@ -279,15 +279,15 @@ class TestCrash:
 
 class TestChecks:
     def test_data_that_no_model_can_be_judged_on(self, titanic: pd.DataFrame, tmp_path: Path) -> None:
-        for wrong, check, detail in (
-            (titanic.head(49), "rows", "at least 50 passengers, there are 49"),
-            (titanic[titanic["survived"] == 0], "outcomes", "5 passengers with survived = 1, there are 0"),
-            (pd.concat([titanic, titanic]), "unique key", "passenger_id repeats"),
-            (titanic.drop(columns="sex"), "columns", "sex is missing"),
+        for wrong, names, detail in (
+            (titanic.head(49), ["rows"], "at least 50 passengers, there are 49"),
+            (titanic[titanic["survived"] == 0], ["outcomes", "tickets"], "5 passengers with survived = 1, there are 0"),
+            (pd.concat([titanic, titanic]), ["unique key"], "passenger_id repeats"),
+            (titanic.drop(columns="sex"), ["columns"], "sex is missing"),
         ):
             with pytest.raises(InvalidInputError, match=detail) as caught:
                 train_survival_model(wrong, tmp_path)
-            assert list(caught.value.fields) == [check]
+            assert list(caught.value.fields) == names
         assert list(tmp_path.iterdir()) == []
 
     def test_every_failed_check_is_named_and_what_serves_stays(
