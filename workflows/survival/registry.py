@@ -196,7 +196,7 @@ def save(
     pipeline: Pipeline,
     metadata: Mapping[str, Any],
     fingerprint_: str,
-    files: Mapping[str, Callable[[Mapping[str, Any]], str]] | None = None,
+    files: Mapping[str, Callable[[Mapping[str, Any]], str | None]] | None = None,
 ) -> str:
     """Keep a fitted pipeline as the newest version, a candidate, and drop versions beyond the last `KEPT_VERSIONS`.
 
@@ -208,7 +208,8 @@ def save(
         pipeline: What serves.
         metadata: JSON types; what is known about it. Name, time, format, checksum and library versions are added.
         fingerprint_: See `fingerprint`; the name ends with its start.
-        files: Further files of the version, `{name: function of the complete metadata that returns the text}`.
+        files: Further files of the version, `{name: function of the complete metadata that returns the text}`; None for
+            no such file.
 
     Returns:
         The version's name.
@@ -232,7 +233,8 @@ def save(
                 texts = {name: text(content) for name, text in (files or {}).items()}
                 texts[METADATA_FILE] = json.dumps(content, indent=2) + "\n"
                 for file, text in texts.items():
-                    (folder / file).write_text(text, encoding="utf-8")
+                    if text is not None:
+                        (folder / file).write_text(text, encoding="utf-8")
                 for path in folder.iterdir():
                     _synchronise(path)
                 # A temporary folder is private to its owner, as the versions need not be.

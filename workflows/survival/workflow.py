@@ -75,7 +75,7 @@ def train_survival_model(
             pipeline, metadata, evaluation = _train(ordered, parameters, repeats)
             metadata |= {**ingredients, "checks": [asdict(check) for check in checks]}
             metadata["promotion"] = judge(metadata, incumbent).to_dict()
-            files = {CARD_FILE: lambda kept: model_card(kept, pipeline, ordered, evaluation.predictions)}
+            files = {CARD_FILE: lambda kept: _card(kept, pipeline, ordered, evaluation)}
             name = registry.save(models_dir, pipeline, metadata, fingerprint, files)
         else:
             name, metadata = made.name, dict(made.metadata)
@@ -142,6 +142,15 @@ def _train(df: pd.DataFrame, parameters: Parameters, repeats: int) -> tuple[Pipe
         "profile": profile(df),
     }
     return pipeline, metadata, evaluation
+
+
+def _card(metadata: Mapping[str, Any], pipeline: Pipeline, df: pd.DataFrame, evaluation: Evaluation) -> str | None:
+    """Return the card, or None where it cannot be drawn: the model is as good without it."""
+    try:
+        return model_card(metadata, pipeline, df, evaluation.predictions)
+    except Exception:
+        logger.warning("model version %s has no card: it cannot be drawn", metadata["version"], exc_info=True)
+        return None
 
 
 def _promote(models_dir: Path, name: str, metadata: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> None:

@@ -203,6 +203,23 @@ class TestRejection:
         assert result(train(trees=6)) == (rejected, "serving")
 
 
+def test_a_card_that_cannot_be_drawn_does_not_lose_the_model(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> str:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(workflow, "model_card", fail)
+    table = train()
+    name, status = result(table)
+    assert status == "serving"
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["metadata.json", "model.joblib"]
+    assert len(workflow.with_card(table, tmp_path)) == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"model version {name} has no card" in caplog.text
+    assert "no font" in caplog.text
+
+
 class TestRestored:
     def test_a_version_restored_under_another_name_is_superseded(self, train: Train, tmp_path: Path) -> None:
         first, _ = result(train())
