@@ -4,9 +4,12 @@ import argparse
 import sys
 from dataclasses import asdict
 
+import pandas as pd
+from pydantic import ValidationError
 from rich.table import Table
 
 from stack.console import Console
+from workflows.errors import WorkflowError
 from workflows.passengers import ATTRIBUTE_NAMES, TARGET, load_passengers
 from workflows.settings import get_settings
 from workflows.survival.evaluation import METRICS, Evaluation, evaluate
@@ -15,23 +18,34 @@ from workflows.survival.tuning import CANDIDATES, evaluate_search, search
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print both tables and the parameters that the search chooses from all passengers."""
+    """Print both tables and the parameters that the search chooses; return the exit code: 0 done, 1 refused."""
     parser = argparse.ArgumentParser(prog="python -m stack.tune_model", description=__doc__)
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="parameters tried in each training part")
     parser.add_argument("--repeats", type=int, default=5, help="times that each split is drawn")
     parsed = parser.parse_args(arguments)
     console = Console()
-    df = load_passengers(get_settings().passengers_source)
+    try:
+        df = load_passengers(get_settings().passengers_source)
+    except ValidationError as error:
+        console.say_wrong_settings(error)
+        return 1
+    except (WorkflowError, OSError) as error:
+        console.say(f"Error: {error}")
+        return 1
+    _tune(df, parsed.candidates, parsed.repeats, console)
+    return 0
+
+
+def _tune(df: pd.DataFrame, candidates: int, repeats: int, console: Console) -> None:
     with console.step("The published parameters and the baselines"):
-        fixed = evaluate(df, Parameters(), repeats=parsed.repeats)
+        fixed = evaluate(df, Parameters(), repeats=repeats)
     console.rich.print(_table("Published parameters", fixed))
-    with console.step(f"Nested search, {parsed.candidates} candidates in each training part"):
-        nested = evaluate_search(df, parsed.candidates, repeats=parsed.repeats)
+    with console.step(f"Nested search, {candidates} candidates in each training part"):
+        nested = evaluate_search(df, candidates, repeats=repeats)
     console.rich.print(_table("Parameters searched for in each training part", nested))
     with console.step("The same search in all passengers"):
-        chosen, loss = search(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), parsed.candidates)
+        chosen, loss = search(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), candidates)
     console.say(f"log loss {loss:.4f}: " + ", ".join(f"{name} {value:g}" for name, value in asdict(chosen).items()))
-    return 0
 
 
 def _table(title: str, evaluation: Evaluation) -> Table:

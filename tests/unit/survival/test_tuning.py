@@ -7,6 +7,7 @@ import pytest
 
 from stack import tune_model
 from workflows.passengers import ATTRIBUTE_NAMES
+from workflows.settings import Settings
 from workflows.survival import tuning
 from workflows.survival.evaluation import split_folds
 from workflows.survival.training import Parameters
@@ -104,3 +105,17 @@ def test_command_prints_both_tables(
     assert "demo features" in printed
     assert "Parameters searched for in each training part" in printed
     assert "n_estimators 30, max_depth 3" in printed
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [("passengers_csv", "/not/there.csv", "/not/there.csv"), ("port", "abc", "setting PORT: ")],
+)
+def test_wrong_settings_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, value: str, said: str
+) -> None:
+    monkeypatch.setattr(tune_model, "get_settings", lambda: Settings(**{setting: value}))
+    assert tune_model.main([]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
