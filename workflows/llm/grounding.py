@@ -14,7 +14,7 @@ Patterns are regular expressions over words:
     {+a; b}    all of them in any order, joined by nothing, a comma or "and"
 
 Texts are read in one form: lower case, contractions written out ("isn't" is "is not"), numbers in digits, `%` for
-percent, hyphens as spaces; brackets, colons, semicolons and dashes as commas.
+percent, hyphens as spaces; brackets, semicolons and dashes as commas. A comma in a pattern stands for a colon too.
 """
 
 import re
@@ -24,7 +24,9 @@ from functools import cache, cached_property, lru_cache
 from typing import Literal
 
 Positions = frozenset[int]
-Link = Literal["start", "comma", "neutral", "contrast", "although", "despite", "because", "so", "that is because"]
+Link = Literal[
+    "start", "comma", "colon", "neutral", "contrast", "although", "despite", "because", "so", "that is because"
+]
 
 # "one" is mostly a pronoun.
 _ONES = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -61,7 +63,7 @@ _SPELLINGS = tuple(
         (r"\bper ?cent\b", "%"),
         (r"(?<=[0-9])\s*[*x×]\s*(?=[0-9])", " × "),
         (r"(?<=[a-z0-9])[-‐‑](?=[a-z])", " "),
-        (r"\s[-–—]+\s|[–—]|[;:()\[\]]", " , "),
+        (r"\s[-–—]+\s|[–—]|[;()\[\]]", " , "),
         (r"\btraveling\b", "travelling"),
         (r"\btraveled\b", "travelled"),
         (r"\bfavor\b", "favour"),
@@ -73,6 +75,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _END_MARKS = re.compile(r"[\s.!?…]*$")
 # Cheer that may end a sentence; other pictures may say something.
 _PICTURES = re.compile("[🎉🎊✨🤩😄🙂🔢🧮]")
+_PAUSES = frozenset({",", ":"})
 _MARKS = frozenset(".!?[](){}|;@")
 # "Acme Inc. has", "St. Mary", "U.S.": marks behind a letter with more of the fact behind them.
 _MARK_INSIDE = re.compile(r"(\S*[^\W\d_][.!?]+)(?:(?=\S)|\s+([^\W_]+))")
@@ -155,14 +158,14 @@ def read(text: str) -> list[str]:
     tokens: list[str] = []
     for token in _TOKEN.findall(text):
         word = token.replace(",", "") if token[0].isdigit() else token
-        if word != "," or (tokens and tokens[-1] != ","):
+        if word not in _PAUSES or (tokens and tokens[-1] not in _PAUSES):
             tokens.append(word)
     return tokens
 
 
 def literal(text: str) -> str:
     """Return the pattern of a text as it is, whatever marks it has; those of patterns are left out."""
-    return " ".join(token for token in read(text) if token not in _MARKS)
+    return " ".join("," if token in _PAUSES else token for token in read(text) if token not in _MARKS)
 
 
 def objection(text: str, facts: Sequence[Fact], subjects: Iterable[str] = ()) -> str | None:
@@ -291,7 +294,7 @@ def _said_by(sentence: str, facts: Sequence[Fact], ways: Sequence[_Way], lead: "
     """Return the state at the end of a sentence that says facts alone, None if it says anything else."""
     marks = _END_MARKS.search(sentence)
     tokens = read(sentence[: marks.start()] if marks else sentence)
-    while tokens and tokens[-1] == ",":
+    while tokens and tokens[-1] in _PAUSES:
         tokens.pop()
     end = frozenset({len(tokens)})
     if not tokens or end <= compiled(_CHEERS)(tokens, frozenset({0})) or end <= lead(tokens, frozenset({0})):
@@ -336,7 +339,7 @@ def _joints(tokens: Sequence[str], state: _State) -> Iterator[tuple[Link, int]]:
             yield "that is because", start
         return
     for start in compiled(",")(tokens, here):
-        yield "comma", start
+        yield "comma" if tokens[start - 1] == "," else "colon", start
     for start in compiled(f"[,] ({_NEUTRAL})")(tokens, here):
         yield "neutral", start
     for start in compiled(f"[,] ({_CONTRASTS})")(tokens, here):
@@ -399,7 +402,9 @@ def _may_follow(facts: Sequence[Fact], state: _State, link: Link, way: _Way, nam
         return is_again or (last == 0 and is_reason)
     if link == "so":
         return is_again or (first == 0 and facts[last].is_reason and not state.mixed)
-    return not state.reasons or is_reason or named <= {0, last}
+    # What a colon joins to the first fact seems to be its reason, unless both are rates.
+    seems_reason = link == "colon" and last == 0 and not facts[0].kind
+    return is_reason or named <= {0, last} or not (state.reasons or seems_reason)
 
 
 def _may_be_it(facts: Sequence[Fact], before: int, place: int) -> bool:
@@ -558,7 +563,8 @@ _CLOSING = frozenset("]);}")
 
 @cache
 def _word(word: str) -> Matcher:
-    return Matcher(lambda _, starts: frozenset(start + 1 for start in starts), frozenset({word}), empty=False)
+    words = _PAUSES if word == "," else frozenset({word})
+    return Matcher(lambda _, starts: frozenset(start + 1 for start in starts), words, empty=False)
 
 
 def _in_sequence(matchers: Sequence[Matcher]) -> Matcher:

@@ -170,11 +170,12 @@ def _deciding(attributes: Mapping[str, Found | None], group: Group) -> str:
     values = {name: found.value for name, found in attributes.items() if found is not None}
     names = ["age" if name == "age_band" else name for name in group.attributes]
     ways = {name: pattern for name, pattern in _patterns(values).items() if name in names}
-    person = f"{{+{' ; '.join(ways.values())}}}"
-    if {"sex", "age"} <= set(names):
-        others = [pattern for name, pattern in ways.items() if name not in {"sex", "age"}]
-        person = f"({person}|{{+{' ; '.join([_sex_and_age(values), *others])}}})"
-    return person
+    if not {"sex", "age"} <= set(names):
+        return f"{{+{' ; '.join(ways.values())}}}"
+    both = _sex_and_age(values)
+    others = [pattern for name, pattern in ways.items() if name not in {"sex", "age"}]
+    apart = [f"{ways['sex']}|{both}", ways["age"], *others]
+    return f"({{+{' ; '.join(apart)}}}|{{+{' ; '.join([both, *others])}}})"
 
 
 def _patterns(values: Mapping[str, Any]) -> dict[str, str]:
