@@ -17,6 +17,7 @@ TOLERANCE = 1e-6
 BOY_AGE_YEARS = 13
 TO_WOMAN = {"Mr": "Mrs", "Master": "Miss", "Don": "Dona", "Sir": "Lady"}
 TO_MAN = {"Mrs": "Mr", "Mme": "Mr", "Ms": "Mr", "Miss": "Mr", "Mlle": "Mr", "Lady": "Sir", "the Countess": "Sir"}
+TITLES_OF = {"female": (TO_WOMAN, {"woman", "rare"}), "male": (TO_MAN, {"man", "boy", "rare"})}
 
 
 def retitled(names: pd.Series, ages: pd.Series, titles: dict[str, str]) -> list[str]:
@@ -28,24 +29,15 @@ def retitled(names: pd.Series, ages: pd.Series, titles: dict[str, str]) -> list[
     return changed
 
 
-def as_women(df: pd.DataFrame, with_title: bool) -> pd.DataFrame:
-    """Everybody as a woman or girl; who is one stays as is."""
-    men = df["sex"] == "male"
-    women = df.assign(sex="female")
+def everybody_as(sex: str, df: pd.DataFrame, with_title: bool) -> pd.DataFrame:
+    """Everybody of one sex; who is so stays as is."""
+    others = df["sex"] != sex
+    changed = df.assign(sex=sex)
     if with_title:
-        women.loc[men, "_name"] = retitled(df.loc[men, "_name"], df.loc[men, "age"], TO_WOMAN)
-        assert set(women["_name"].map(title_of)) == {"woman", "rare"}
-    return women
-
-
-def as_men(df: pd.DataFrame, with_title: bool) -> pd.DataFrame:
-    """Everybody as a man or boy; who is one stays as is."""
-    women = df["sex"] == "female"
-    men = df.assign(sex="male")
-    if with_title:
-        men.loc[women, "_name"] = retitled(df.loc[women, "_name"], df.loc[women, "age"], TO_MAN)
-        assert set(men["_name"].map(title_of)) == {"man", "boy", "rare"}
-    return men
+        titles, kinds = TITLES_OF[sex]
+        changed.loc[others, "_name"] = retitled(df.loc[others, "_name"], df.loc[others, "age"], titles)
+        assert set(changed["_name"].map(title_of)) == kinds
+    return changed
 
 
 def strangers(df: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +63,7 @@ def test_women_and_girls_are_not_predicted_lower(
     titanic: pd.DataFrame, probabilities: Probabilities, with_title: bool
 ) -> None:
     assert len(titanic) == 891
-    men, women = probabilities(as_men(titanic, with_title)), probabilities(as_women(titanic, with_title))
+    men, women = (probabilities(everybody_as(sex, titanic, with_title)) for sex in ("male", "female"))
     check_rises(men, women, f"male to female, with the title {with_title}")
     # The very men of the data too, not only together with what the women would be as men.
     are_men = (titanic["sex"] == "male").to_numpy()
@@ -103,7 +95,7 @@ def test_for_strangers_there_is_no_exception(titanic: pd.DataFrame, probabilitie
     unknown = strangers(titanic)
     assert not set(unknown["ticket"]) & set(titanic["ticket"])
     for with_title in (True, False):
-        men, women = (probabilities(change(unknown, with_title)) for change in (as_men, as_women))
+        men, women = (probabilities(everybody_as(sex, unknown, with_title)) for sex in ("male", "female"))
         check_rises(men, women, f"male to female, strangers, with the title {with_title}", least_share=1)
     third, second, first = (probabilities(unknown.assign(pclass=pclass)) for pclass in (3, 2, 1))
     check_rises(third, second, "class 3 to 2, strangers", least_share=1)

@@ -1,5 +1,4 @@
 import os
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -58,25 +57,8 @@ def test_an_answer_larger_than_the_limit_is_not_kept(tmp_path):
     assert cache.get(key(1)) is None
 
 
-def test_one_question_is_asked_by_one_at_a_time(cache):
-    inside, most, lock = 0, 0, threading.Lock()
-
-    def ask():
-        nonlocal inside, most
-        for _ in range(20):
-            with cache.asking(key(1)):
-                with lock:
-                    inside += 1
-                    most = max(most, inside)
-                with lock:
-                    inside -= 1
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
+def test_one_question_is_asked_by_one_at_a_time(cache, most_inside):
+    assert most_inside(lambda: cache.asking(key(1)), threads=4) == 1
 
 
 def test_waiting_for_the_same_question_has_an_end(tmp_path):

@@ -1,6 +1,5 @@
 import json
 import multiprocessing
-import threading
 
 import pytest
 
@@ -137,24 +136,9 @@ def test_the_place_of_a_process_that_is_killed_is_free_again(tmp_path, limits):
     start(limits(at_once=1, wait_seconds=5))
 
 
-def test_threads_share_the_places(tmp_path):
-    at_once = most = 0
-    lock = threading.Lock()
-
-    def call():
-        nonlocal at_once, most
+def test_threads_share_the_places(tmp_path, most_inside):
+    def place():
         limits = CallLimits(tmp_path, 3, None, 60)
-        for _ in range(5):
-            with limits.place(limits.deadline()):
-                with lock:
-                    at_once += 1
-                    most = max(most, at_once)
-                with lock:
-                    at_once -= 1
+        return limits.place(limits.deadline())
 
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert 1 <= most <= 3
+    assert 1 <= most_inside(place, times=5) <= 3
