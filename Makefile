@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench bench-api bench-model eval-llm llm-usage models sample-card tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench bench-api bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,16 +43,13 @@ bench: setup ## Measure: the chain with and without the language model
 	@$(RUN) -m benchmarks.bench_chain
 
 eval-llm: setup ## Judge the configured language model in the AI blocks (COMPARE="model model ...")
-	@$(RUN) -m benchmarks.eval_llm $(if $(COMPARE),--compare $(COMPARE)) $(if $(VERBOSE),--verbose) $(if $(OUTPUT),--output $(OUTPUT))
+	@$(RUN) -m evals $(if $(COMPARE),--compare $(COMPARE)) $(if $(VERBOSE),--verbose) $(if $(OUTPUT),--output $(OUTPUT))
 
 llm-usage: setup ## Tokens and cost of the language model per pipeline run
 	@$(RUN) -m stack.llm_usage
 
 models: setup ## List the model's versions (PROMOTE=<version> [FORCE=1], ROLLBACK=1)
 	@$(RUN) -m stack.models $(if $(PROMOTE),promote '$(PROMOTE)' $(if $(FORCE),--force),$(if $(ROLLBACK),rollback,list))
-
-sample-card: setup ## Draw docs/model_card.html, the card of a model of the bundled passengers
-	@$(RUN) -m stack.models sample-card docs/model_card.html
 
 tune-model: setup ## Search the model's parameters anew, judged by nested folds
 	@$(RUN) -m stack.tune_model

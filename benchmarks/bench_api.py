@@ -25,10 +25,10 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from mage_server.callable_blocks import PASSENGER_EXAMPLE
 from tests.run_api.servers import RunningServer, copy_repository, mage_command, run_api_command, start_server
-from workflows.callable_blocks import PASSENGER_EXAMPLE
-from workflows.services.lifecycle import free_port, stop_process
-from workflows.settings import REPO_PATH
+from workflows.common.processes import free_port, stop_process
+from workflows.common.settings import REPO_PATH
 
 CALL = {"pipeline_uuid": "ml_training_and_inference", "block_uuid": "online_inference", "variables": PASSENGER_EXAMPLE}
 FASTAPI, MLFLOW, SHIPPED = "FastAPI + uvicorn", "MLflow", "Mage as shipped"

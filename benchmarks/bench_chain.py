@@ -21,10 +21,10 @@ from rich.table import Table
 from benchmarks.environment import environment
 from stack.console import Console
 from stack.demo import follow, start_or_join
+from stack.launch import running_stack
 from stack.mage_client import PipelineRun
-from stack.stack import running_stack
-from workflows.services.lifecycle import free_port
-from workflows.settings import get_settings
+from workflows.common.processes import free_port
+from workflows.common.settings import get_settings
 
 
 class InstantModel(BaseHTTPRequestHandler):

@@ -29,13 +29,14 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from stack.console import Console
-from workflows.passengers import ATTRIBUTE_NAMES, TARGET, load_passengers, parse_attributes
-from workflows.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET, parse_attributes
 from workflows.survival import registry
 from workflows.survival.evaluation import BASELINES, MODEL, cross_validate
 from workflows.survival.inference import predict_batch, predict_passenger, predict_with
+from workflows.survival.train_and_promote import FOLDS, PARAMETERS, REPEATS, train_survival_model
 from workflows.survival.training import fit
-from workflows.survival.workflow import FOLDS, PARAMETERS, REPEATS, train_survival_model
 
 PEER = "logistic regression"
 XGBOOST = "XGBoost alone"

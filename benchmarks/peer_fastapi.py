@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from workflows.settings import get_settings
+from workflows.common.settings import get_settings
 from workflows.survival.inference import predict_passenger
 
 app = FastAPI()

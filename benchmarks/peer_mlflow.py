@@ -5,7 +5,7 @@ from typing import Any
 
 import mlflow
 
-from workflows.settings import get_settings
+from workflows.common.settings import get_settings
 from workflows.survival.inference import predict_passenger
 
 

@@ -1,4 +1,4 @@
-from workflows.mage_api import refresh_data_product
+from workflows.common.mage import refresh_data_product
 
 if "custom" not in globals():
     from mage_ai.data_preparation.decorators import custom

@@ -1,5 +1,5 @@
-from workflows.mage_api import duckdb_database
-from workflows.warehouse import RAW_COMPANIES, replace_table
+from workflows.common.mage import duckdb_database
+from workflows.common.warehouse import RAW_COMPANIES, replace_table
 
 if "data_exporter" not in globals():
     from mage_ai.data_preparation.decorators import data_exporter

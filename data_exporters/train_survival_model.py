@@ -1,5 +1,5 @@
-from workflows.settings import get_settings
-from workflows.survival import workflow
+from workflows.common.settings import get_settings
+from workflows.survival import train_and_promote as workflow
 
 if "data_exporter" not in globals():
     from mage_ai.data_preparation.decorators import data_exporter

@@ -1,4 +1,4 @@
-from workflows.chain import start_next
+from workflows.common.chain import start_next
 
 if "data_exporter" not in globals():
     from mage_ai.data_preparation.decorators import data_exporter

@@ -1,6 +1,6 @@
-from workflows.ingestion.companies import fetch_companies
-from workflows.services.lifecycle import ensure_service
-from workflows.settings import get_settings
+from workflows.common.local_services import ensure_service
+from workflows.common.settings import get_settings
+from workflows.ingestion.companies import COMPANIES_API, fetch_companies
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader
@@ -13,7 +13,7 @@ def load_companies(*args, **kwargs):
     """GET the companies from COMPANIES_API_URL, by default the bundled sample served on this machine."""
     settings = get_settings()
     return fetch_companies(
-        settings.companies_api_url or f"{ensure_service('companies_api')}/companies",
+        settings.companies_api_url or f"{ensure_service(COMPANIES_API)}/companies",
         timeout_seconds=settings.companies_api_timeout_seconds,
         retries=settings.companies_api_retries,
     )

@@ -1,5 +1,5 @@
-from workflows import passengers
-from workflows.settings import get_settings
+from workflows.common.settings import get_settings
+from workflows.sql_python import passenger_files
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader
@@ -11,4 +11,4 @@ def load_passengers(*args, **kwargs):
 
     Mage would upload a floating-point column as DECIMAL(18,3) and lose digits.
     """
-    return passengers.as_sql_text(passengers.load_passengers(get_settings().passengers_source))
+    return passenger_files.as_sql_text(passenger_files.load_passengers(get_settings().passengers_source))

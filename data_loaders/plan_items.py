@@ -1,4 +1,4 @@
-from workflows import items
+from workflows.dynamic_blocks import fan_out as items
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from stack.console import Console
 from stack.demo import run_demo, say_where
+from stack.launch import Stack, running_stack, stop_leftovers
 from stack.mage_client import MageError
-from stack.server import StackError
-from stack.stack import Stack, running_stack, stop_leftovers
-from workflows.errors import WorkflowError
-from workflows.settings import get_settings
+from stack.mage_process import StackError
+from workflows.common.errors import WorkflowError
+from workflows.common.settings import get_settings
 
 
 def main() -> int:

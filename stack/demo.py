@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
+from mage_server.callable_blocks import CALLABLE_BLOCKS, CallableBlock
 from stack.console import Console
+from stack.launch import INFERENCE, Stack
 from stack.mage_client import MageClient, MageError, PipelineRun, children
-from stack.stack import INFERENCE, Stack
-from workflows.callable_blocks import CALLABLE_BLOCKS, CallableBlock
 
 CHAIN = (
     "sql_python_workflow",

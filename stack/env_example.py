@@ -5,7 +5,7 @@ Run as `python -m stack.env_example`.
 
 from pathlib import Path
 
-from workflows.settings import REPO_PATH, Settings
+from workflows.common.settings import REPO_PATH, Settings
 
 OUTPUT = REPO_PATH / ".env.example"
 HEADER = """\

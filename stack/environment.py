@@ -5,7 +5,7 @@ import os
 from dotenv import dotenv_values
 
 from stack.secrets import Secrets
-from workflows.settings import ENV_FILE, Settings
+from workflows.common.settings import ENV_FILE, Settings
 
 
 def database_url(settings: Settings) -> str:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from stack.project_graph import Pipeline, read_data_products, read_pipelines
-from workflows.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH
 
 OUTPUT = REPO_PATH / "pipeline_graph.png"
 COLUMN_WIDTH, BOX_WIDTH, LINE, GAP = 5.3, 4.1, 0.27, 0.75

@@ -6,8 +6,8 @@ from functools import reduce
 from rich.table import Table
 
 from stack.console import Console
-from workflows.llm.usage import Usage, totals
-from workflows.settings import Settings, get_settings
+from workflows.ai_blocks.usage import Usage, totals
+from workflows.common.settings import Settings, get_settings
 
 SHOWN_FILES = 30
 

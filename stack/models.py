@@ -1,8 +1,7 @@
-"""Command line: `python -m stack.models list|promote|rollback|sample-card`, the versions of the survival model."""
+"""Command line: `python -m stack.models list|promote|rollback`, the versions of the survival model."""
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,11 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from stack.console import Console
-from workflows.errors import WorkflowError
-from workflows.files import write_text_atomically
-from workflows.passengers import load_passengers
-from workflows.settings import get_settings
+from workflows.common.errors import WorkflowError
+from workflows.common.settings import get_settings
 from workflows.survival import registry
 from workflows.survival.card import CARD_FILE
 from workflows.survival.registry import UnusableVersionError
-from workflows.survival.workflow import train_survival_model
 
 SPLIT, CLASSIFIER = "stratified", "model"
 METRICS = ("accuracy", "roc_auc", "brier")
@@ -37,8 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
     promoting.add_argument("version")
     promoting.add_argument("--force", action="store_true", help="also where the rules rejected it")
     commands.add_parser("rollback", help="let the version serve again that was promoted before")
-    sampling = commands.add_parser("sample-card", help="train on the bundled passengers, and keep the card alone")
-    sampling.add_argument("path", type=Path)
     parsed = parser.parse_args(arguments)
     console = Console()
     try:
@@ -48,8 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
         elif parsed.command == "rollback":
             left, serving = registry.roll_back(models_dir)
             console.say(f"{serving} serves from the next call on; {left} does no longer")
-        elif parsed.command == "sample-card":
-            _write_sample_card(parsed.path)
         else:
             _list(models_dir, console)
         return 0
@@ -103,15 +95,6 @@ def _list(models_dir: Path, console: Console) -> None:
         console.say(f"Its model card: {models_dir / serving / CARD_FILE}")
     for note in notes:
         console.say(note)
-
-
-def _write_sample_card(path: Path) -> None:
-    """Write the card that a first training on the bundled passengers makes; no version is kept."""
-    with tempfile.TemporaryDirectory() as folder:
-        models_dir = Path(folder)
-        table = train_survival_model(load_passengers(str(get_settings().data_dir / "titanic.csv")), models_dir)
-        card = models_dir / str(table["model_version"].iloc[0]) / CARD_FILE
-        write_text_atomically(path, card.read_text(encoding="utf-8"))
 
 
 def _figures(metadata: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from workflows.files import write_text_atomically
+from workflows.common.files import write_text_atomically
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from stack.console import Console
-from workflows.errors import WorkflowError
-from workflows.passengers import ATTRIBUTE_NAMES, TARGET, load_passengers
-from workflows.settings import get_settings
+from workflows.common.errors import WorkflowError
+from workflows.common.settings import get_settings
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET
 from workflows.survival.evaluation import METRICS, Evaluation, evaluate
 from workflows.survival.training import Parameters
 from workflows.survival.tuning import CANDIDATES, evaluate_search, search

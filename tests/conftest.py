@@ -9,7 +9,7 @@ import tempfile
 # Before the settings are imported, which look for it then.
 os.environ["ENV_FILE"] = os.devnull
 
-from workflows.settings import Settings
+from workflows.common.settings import Settings
 
 _STATE = tempfile.TemporaryDirectory(prefix="mage-workflows-test-")
 
@@ -27,7 +27,7 @@ os.environ |= {
 
 def pytest_unconfigure() -> None:
     """Stop what tests left running in the state folder, and remove it."""
-    from workflows.services.lifecycle import stop_services
+    from workflows.common.local_services import stop_services
 
     stop_services()
     _STATE.cleanup()

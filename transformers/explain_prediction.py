@@ -1,5 +1,5 @@
-from workflows.llm.explanation import explain
-from workflows.settings import get_settings
+from workflows.common.settings import get_settings
+from workflows.survival.explanation import explain
 from workflows.survival.inference import predict_passenger
 
 if "transformer" not in globals():

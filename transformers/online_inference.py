@@ -1,4 +1,4 @@
-from workflows.settings import get_settings
+from workflows.common.settings import get_settings
 from workflows.survival.inference import predict_passenger
 
 if "transformer" not in globals():

@@ -1,4 +1,4 @@
-from workflows.llm import survival_advice
+from workflows.advice import survival_advice
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from workflows.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from workflows.errors import InvalidInputError, WorkflowError
-from workflows.mage_api import Source, recent_runs, refresh_data_product, trigger_once
+from workflows.common.errors import InvalidInputError, WorkflowError
+from workflows.common.mage import Source, recent_runs, refresh_data_product, trigger_once
 
 JOINED = pd.DataFrame({"passenger_id": range(2500)})
 

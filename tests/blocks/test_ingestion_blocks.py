@@ -2,7 +2,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from workflows.mage_api import duckdb_database
+from workflows.common.mage import duckdb_database
 
 
 def stored() -> list[tuple]:

@@ -15,7 +15,7 @@ from stack.mage_client import wait_until
 def queue(mage) -> Iterator:
     from mage_ai.orchestration.queue.config import QueueConfig
 
-    from stack.job_queue import JobQueue
+    from mage_server.job_queue import JobQueue
 
     made = JobQueue(QueueConfig(concurrency=4))
     made.start()
@@ -73,7 +73,7 @@ def test_a_lost_job_can_be_put_again(queue, monkeypatch):
 
 
 def test_the_pool_ends_with_its_scheduler():
-    from stack.job_queue import run_jobs
+    from mage_server.job_queue import run_jobs
 
     manager = multiprocessing.Manager()
     started = time.monotonic()

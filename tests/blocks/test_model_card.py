@@ -1,8 +1,8 @@
 from functools import partial
 
-from workflows.passengers import load_passengers
-from workflows.settings import REPO_PATH, get_settings
-from workflows.survival import workflow
+from workflows.common.settings import REPO_PATH, get_settings
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.survival import train_and_promote as workflow
 from workflows.survival.card import CARD_FILE, as_block_output
 from workflows.survival.training import Parameters
 

@@ -1,6 +1,6 @@
 import pytest
 
-from workflows.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH
 
 PIPELINES = sorted(path.name for path in (REPO_PATH / "pipelines").iterdir() if path.is_dir())
 

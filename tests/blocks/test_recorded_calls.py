@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from workflows.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def record_calls(tmp_path: Path, mage: None) -> Callable[..., None]:
     """Return a function that records calls of a block as the server does."""
     from mage_ai.data_preparation.models.pipeline import Pipeline
 
-    from run_api.database import make_engine
-    from run_api.records import Record, Recorder, partition_of
+    from mage_server.run_api.database import make_engine
+    from mage_server.run_api.records import Record, Recorder, partition_of
 
     def write(count: int, pipeline: str, block: str, variables: str = "{}") -> None:
         found = Pipeline.get(pipeline, repo_path=str(REPO_PATH)).get_block(block)
@@ -32,7 +32,7 @@ def record_calls(tmp_path: Path, mage: None) -> Callable[..., None]:
 
 
 def test_recent_runs_are_seen_behind_many_calls(pipeline_run: Callable[..., Any], record_calls: Callable[..., None]):
-    from workflows.mage_api import recent_runs
+    from workflows.common.mage import recent_runs
 
     run = pipeline_run("ingestion", "run_now")
     record_calls(60, "ingestion", "export_companies")
@@ -43,7 +43,7 @@ def test_recent_runs_are_seen_behind_many_calls(pipeline_run: Callable[..., Any]
 def test_a_call_does_not_pass_for_a_run_that_was_started(
     pipeline_run: Callable[..., Any], record_calls: Callable[..., None]
 ):
-    from workflows.mage_api import Source, trigger_once
+    from workflows.common.mage import Source, trigger_once
 
     source = pipeline_run("ml_training_and_inference", "inference")
     record_calls(1, "llm_inference", "will_i_survive", f'{{"triggered_by_run_id": {source.id}}}')

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from workflows.passengers import load_passengers
-from workflows.settings import get_settings
+from workflows.common.settings import get_settings
+from workflows.sql_python.passenger_files import load_passengers
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def store_output(block_uuid: str, table: pd.DataFrame) -> None:
     """Keep a block's output where Mage's SQL blocks read it from."""
     from mage_ai.data_preparation.models.pipeline import Pipeline
 
-    from workflows.settings import REPO_PATH
+    from workflows.common.settings import REPO_PATH
 
     pipeline = Pipeline.get("sql_python_workflow", repo_path=str(REPO_PATH))
     pipeline.get_block(block_uuid).store_variables({"output_0": table})

@@ -9,10 +9,10 @@ import pytest
 
 from stack.console import Console
 from stack.demo import follow, run_demo
+from stack.launch import Stack, running_stack
 from stack.mage_client import PipelineRun
-from stack.stack import Stack, running_stack
-from workflows.services.lifecycle import free_port
-from workflows.settings import REPO_PATH, get_settings
+from workflows.common.processes import free_port
+from workflows.common.settings import REPO_PATH, get_settings
 
 
 @pytest.fixture(scope="session")

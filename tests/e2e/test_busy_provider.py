@@ -9,12 +9,12 @@ import pytest
 
 from stack.console import Console
 from stack.demo import CHAIN, follow
+from stack.launch import Stack, running_stack
 from stack.mage_client import wait_until
-from stack.stack import Stack, running_stack
 from tests.provider import Provider, answer, failure
-from workflows.llm.usage import totals
-from workflows.services.lifecycle import free_port
-from workflows.settings import get_settings
+from workflows.ai_blocks.usage import totals
+from workflows.common.processes import free_port
+from workflows.common.settings import get_settings
 
 pytestmark = pytest.mark.timeout(900)
 

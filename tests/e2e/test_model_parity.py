@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from stack.stack import INFERENCE
-from workflows.passengers import ATTRIBUTES, parse_attributes
-from workflows.settings import REPO_PATH
+from stack.launch import INFERENCE
+from workflows.common.settings import REPO_PATH
+from workflows.sql_python.passengers import ATTRIBUTES, parse_attributes
 from workflows.survival.inference import predict_with
 from workflows.survival.registry import serving_version
 

@@ -12,8 +12,9 @@ import pytest
 from stack.console import Console
 from stack.demo import CHAIN, follow
 from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
-from workflows.services.lifecycle import free_port, stop_process, stop_services
-from workflows.settings import REPO_PATH
+from workflows.common.local_services import stop_services
+from workflows.common.processes import free_port, stop_process
+from workflows.common.settings import REPO_PATH
 
 pytestmark = pytest.mark.timeout(900)
 

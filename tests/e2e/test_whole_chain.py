@@ -11,8 +11,8 @@ import requests
 
 from stack.demo import CALLS, CHAIN, curl_command
 from stack.mage_client import CLIENT_ID, children, wait_until
-from workflows.services.lifecycle import recorded_process
-from workflows.settings import REPO_PATH
+from workflows.common.processes import recorded_process
+from workflows.common.settings import REPO_PATH
 
 PIPELINES = ("ingestion", *CHAIN)
 

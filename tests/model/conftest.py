@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from xgboost import XGBClassifier
 
-from workflows.passengers import ATTRIBUTE_NAMES, ATTRIBUTES, load_passengers
-from workflows.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, ATTRIBUTES
 from workflows.survival import registry
 from workflows.survival.inference import predict_batch, predict_passenger
 from workflows.survival.training import Parameters, fit

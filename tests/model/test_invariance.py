@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflows.passengers import ATTRIBUTES, Value
+from workflows.sql_python.passengers import ATTRIBUTES, Value
 from workflows.survival.inference import predict_batch
 from workflows.survival.registry import Version
 

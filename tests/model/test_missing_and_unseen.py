@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from workflows.callable_blocks import PASSENGER_EXAMPLE
-from workflows.passengers import ATTRIBUTE_NAMES, MISSING, parse_attributes
+from mage_server.callable_blocks import PASSENGER_EXAMPLE
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, MISSING, parse_attributes
 from workflows.survival import registry
 from workflows.survival.inference import predict_with
 from workflows.survival.training import Parameters, fit

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflows.callable_blocks import PASSENGER_EXAMPLE
-from workflows.passengers import ATTRIBUTE_NAMES, as_frame, parse_attributes
-from workflows.settings import REPO_PATH
+from mage_server.callable_blocks import PASSENGER_EXAMPLE
+from workflows.common.settings import REPO_PATH
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, as_frame, parse_attributes
 from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.inference import predict_batch
 from workflows.survival.registry import Version
@@ -84,7 +84,8 @@ def test_the_documented_call(version: Version, ask: Ask) -> None:
 
 PREDICT = """
 import hashlib, sys
-from workflows.passengers import ATTRIBUTE_NAMES, load_passengers
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 from workflows.survival.inference import predict_batch
 from workflows.survival.registry import Version
 from workflows.survival.training import Parameters, fit

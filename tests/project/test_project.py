@@ -12,7 +12,7 @@ import yaml
 from stack.env_example import env_example
 from stack.graph import edges_of
 from stack.project_graph import FOLDER_OF_TYPE, read_data_products, read_pipelines
-from workflows.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH
 
 PIPELINES = (
     "ingestion",
@@ -198,7 +198,7 @@ def test_only_one_module_of_workflows_imports_mage():
         for path in (REPO_PATH / "workflows").rglob("*.py")
         if re.search(r"^\s*(from|import) mage_ai", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    assert importers == {"mage_api.py"}
+    assert importers == {"mage.py"}
 
 
 def test_only_the_settings_read_the_environment():
@@ -209,7 +209,7 @@ def test_only_the_settings_read_the_environment():
         for path in (REPO_PATH / folder).rglob("*.py")
         if re.search(r"getenv|environ(\.get\(\s*[\"']|\[[\"']\w+[\"']\](?!\s*=[^=]))", path.read_text(encoding="utf-8"))
     }
-    assert readers == {"workflows/settings.py"}
+    assert readers == {"workflows/common/settings.py"}
 
 
 def test_nothing_is_committed_that_must_not_be():

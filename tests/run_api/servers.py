@@ -19,10 +19,10 @@ from typing import Any
 import psutil
 import requests
 
-from workflows.passengers import load_passengers
-from workflows.services.lifecycle import free_port, stop_process
-from workflows.settings import REPO_PATH
-from workflows.survival.workflow import train_survival_model
+from workflows.common.processes import free_port, stop_process
+from workflows.common.settings import REPO_PATH
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.survival.train_and_promote import train_survival_model
 
 PROJECT = Path(__file__).parent / "project"
 START_SECONDS = 120
@@ -147,7 +147,7 @@ def copy_repository(folder: Path) -> Path:
 
 
 def run_api_command() -> tuple[str, ...]:
-    return (sys.executable, "-m", "run_api.server")
+    return (sys.executable, "-m", "mage_server.server")
 
 
 def mage_command() -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import requests
 
-from run_api.handlers import VERSION
-from run_api.schema import openapi
+from mage_server.run_api.handlers import VERSION
+from mage_server.run_api.schema import openapi
 from tests.run_api.servers import RunningServer
 
 

@@ -19,11 +19,11 @@ from schemathesis.specs.openapi.checks import (
     use_after_free,
 )
 
-from run_api.handlers import VERSION
-from run_api.schema import openapi, variables_schema
+from mage_server.callable_blocks import CALLABLE_BLOCKS, PASSENGER_EXAMPLE
+from mage_server.run_api.handlers import VERSION
+from mage_server.run_api.schema import openapi, variables_schema
 from tests.run_api.servers import RunningServer
-from workflows.callable_blocks import CALLABLE_BLOCKS, PASSENGER_EXAMPLE
-from workflows.passengers import ATTRIBUTE_NAMES
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 
 CALL = ("ml_training_and_inference", "online_inference")
 # Starting a server takes longer than hypothesis expects of a fixture.
@@ -83,10 +83,10 @@ class TestDocumentedCalls:
         assert "llm_inference" in response.json()["error"]["message"]
 
     def test_the_next_model_serves_from_the_next_call_on(self, repository: RunningServer):
-        from workflows.passengers import load_passengers
-        from workflows.settings import REPO_PATH
+        from workflows.common.settings import REPO_PATH
+        from workflows.sql_python.passenger_files import load_passengers
         from workflows.survival import registry
-        from workflows.survival.workflow import train_survival_model
+        from workflows.survival.train_and_promote import train_survival_model
 
         before = repository.output(*CALL, PASSENGER_EXAMPLE)[0]["model_version"]
         fewer = load_passengers(str(REPO_PATH / "data" / "titanic.csv")).iloc[:800]

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from run_api import redaction, schema
-from run_api.errors import ApiError
-from run_api.pool import Pool, PoolClosedError, PoolFullError
-from run_api.request import MAX_DEPTH, RunRequest, parse_body
-from run_api.tokens import Trigger, TriggerTable, allowed, bearer_token, digest_of, matching
-from workflows.callable_blocks import CALLABLE_BLOCKS, attribute_schema
-from workflows.passengers import ATTRIBUTES, parse_value
+from mage_server.callable_blocks import CALLABLE_BLOCKS, attribute_schema
+from mage_server.run_api import redaction, schema
+from mage_server.run_api.http_errors import ApiError
+from mage_server.run_api.pool import Pool, PoolClosedError, PoolFullError
+from mage_server.run_api.request import MAX_DEPTH, RunRequest, parse_body
+from mage_server.run_api.trigger_tokens import Trigger, TriggerTable, allowed, bearer_token, digest_of, matching
+from workflows.sql_python.passengers import ATTRIBUTES, parse_value
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -85,7 +85,9 @@ class TestTokens:
 
     def test_every_token_is_compared(self, monkeypatch: pytest.MonkeyPatch):
         compared = []
-        monkeypatch.setattr("run_api.tokens.hmac.compare_digest", lambda a, b: compared.append((a, b)) or a == b)
+        monkeypatch.setattr(
+            "mage_server.run_api.trigger_tokens.hmac.compare_digest", lambda a, b: compared.append((a, b)) or a == b
+        )
         matching(self.TRIGGERS, "one")
         assert [each[0] for each in compared] == [trigger.digest for trigger in self.TRIGGERS]
 
@@ -225,20 +227,20 @@ class TestBlocks:
         ],
     )
     def test_which_blocks_mage_executes(self, pipeline: str, block: str, is_plain: bool):
-        from run_api.blocks import Blocks
+        from mage_server.run_api.blocks import Blocks
 
         blocks = Blocks(Path(__file__).parent / "project")
         assert (blocks.find(pipeline, block).plain is not None) is is_plain
 
     def test_the_documented_blocks_are_executed_without_mage(self):
-        from run_api.blocks import Blocks
-        from workflows.settings import REPO_PATH
+        from mage_server.run_api.blocks import Blocks
+        from workflows.common.settings import REPO_PATH
 
         blocks = Blocks(REPO_PATH)
         assert all(blocks.find(block.pipeline, block.block).plain is not None for block in CALLABLE_BLOCKS)
 
     def test_an_unchanged_block_is_compiled_once(self):
-        from run_api.blocks import Blocks
+        from mage_server.run_api.blocks import Blocks
 
         blocks = Blocks(Path(__file__).parent / "project")
         assert blocks.find("behaviour", "say") is blocks.find("behaviour", "say")
@@ -246,7 +248,7 @@ class TestBlocks:
 
 class TestWatchedFile:
     def test_changes(self, tmp_path: Path):
-        from run_api.blocks import WatchedFile
+        from mage_server.run_api.blocks import WatchedFile
 
         path = tmp_path / "file"
         path.write_text("one")
@@ -264,7 +266,7 @@ class TestWatchedFile:
             watched.changed()
 
     def test_an_old_file_is_not_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        from run_api.blocks import WatchedFile
+        from mage_server.run_api.blocks import WatchedFile
 
         path = tmp_path / "file"
         path.write_text("one")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import functions as F
 
-from workflows.errors import ServiceError
+from workflows.common.errors import ServiceError
 from workflows.spark.facts import SUMMARY_COLUMNS, join_facts, match, match_salaries_with_facts
 from workflows.spark.salaries import BASE_SALARY_USD, generate_salaries, make_salaries, write_salaries
 from workflows.spark.session import spark_session

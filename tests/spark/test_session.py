@@ -2,7 +2,7 @@ import psutil
 import pytest
 from pyspark import SparkContext
 
-from workflows.errors import ServiceError
+from workflows.common.errors import ServiceError
 from workflows.spark.session import spark_session
 
 

@@ -4,9 +4,9 @@ import duckdb
 import pandas as pd
 import pytest
 
-from workflows.passengers import as_sql_text
-from workflows.settings import REPO_PATH
-from workflows.warehouse import RAW_COMPANIES, replace_table
+from workflows.common.settings import REPO_PATH
+from workflows.common.warehouse import RAW_COMPANIES, replace_table
+from workflows.sql_python.passenger_files import as_sql_text
 
 QUERY = (REPO_PATH / "transformers" / "join_passengers_companies.sql").read_text(encoding="utf-8")
 

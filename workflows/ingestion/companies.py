@@ -1,20 +1,22 @@
 """The companies of an API: fetched, validated, rounded."""
 
+import json
 import logging
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-import requests
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
-from workflows.errors import InvalidInputError, ServiceError
+from workflows.common.errors import InvalidInputError
+from workflows.common.http import download
+from workflows.common.local_services import LocalService
 
 logger = logging.getLogger(__name__)
 
 MAX_REPORTED_ERRORS = 10
+DEADLINE_SECONDS = 300.0
+COMPANIES_API = LocalService("companies_api", "workflows.ingestion.sample_api")
 
 Count = Annotated[StrictInt | StrictFloat, Field(ge=0, allow_inf_nan=False)]
 
@@ -52,34 +54,18 @@ def fetch_companies(url: str, *, timeout_seconds: float, retries: int) -> pd.Dat
         ServiceError: no answer, or one with an error status.
         InvalidInputError: not JSON, not a list, no rows, or a record that does not fit.
     """
-    retry = Retry(
-        total=retries,
-        backoff_factor=0.5,
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=("GET",),
-        respect_retry_after_header=True,
-        raise_on_status=False,
+    body = download(
+        url,
+        source="The companies API",
+        setting="COMPANIES_API_URL",
+        timeout_seconds=timeout_seconds,
+        deadline_seconds=DEADLINE_SECONDS,
+        retries=retries,
+        accept="application/json",
     )
-    with requests.Session() as session:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=retry))
-        try:
-            response = session.get(url, timeout=timeout_seconds, headers={"Accept": "application/json"})
-            response.raise_for_status()
-        except requests.HTTPError as error:
-            raise ServiceError(
-                f"The companies API answered {error.response.status_code} after {retries} retries; "
-                "check COMPANIES_API_URL and the service behind it"
-            ) from error
-        except requests.RequestException as error:
-            # The exception's text holds the address, which may hold a key.
-            raise ServiceError(
-                f"The companies API did not answer ({type(error).__name__}) after {retries} retries; "
-                "check COMPANIES_API_URL and the service behind it"
-            ) from None
     try:
-        payload = response.json()
-    except requests.exceptions.JSONDecodeError as error:
+        payload = json.loads(body)
+    except ValueError as error:
         raise InvalidInputError("The companies API did not answer with JSON; check COMPANIES_API_URL") from error
     return validate_companies(payload)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from workflows.errors import ServiceError
-from workflows.settings import Settings
+from workflows.common.errors import ServiceError
+from workflows.common.settings import Settings
 
 APP_NAME = "mage_workflows"
 CONNECT_PORT = 15002

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from workflows.settings import Settings
+from workflows.common.settings import Settings
 
 TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 DATASET_NAME = re.compile(r"(?P<time>\d{8}T\d{6}Z)_run_[A-Za-z0-9-]+_[a-z_]+_[0-9a-f]{12}")

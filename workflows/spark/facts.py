@@ -9,8 +9,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from workflows.errors import InvalidInputError, NotReadyError
-from workflows.settings import get_settings
+from workflows.common.errors import InvalidInputError, NotReadyError
+from workflows.common.settings import get_settings
 from workflows.spark.datasets import new_dataset_uri
 from workflows.spark.session import spark_session
 

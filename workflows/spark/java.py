@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from workflows.errors import ServiceError
-from workflows.files import write_text_atomically
-from workflows.settings import Settings
+from workflows.common.errors import ServiceError
+from workflows.common.files import write_text_atomically
+from workflows.common.settings import Settings
 
 OLDEST_JAVA = 17
 OPTIONAL_MODULE = "jdk.incubator.vector"

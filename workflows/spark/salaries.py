@@ -6,8 +6,8 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from workflows.errors import InvalidInputError, ServiceError
-from workflows.settings import get_settings
+from workflows.common.errors import InvalidInputError, ServiceError
+from workflows.common.settings import get_settings
 from workflows.spark.datasets import new_dataset_uri, remove_old_datasets
 from workflows.spark.session import spark_session
 

@@ -15,8 +15,8 @@ from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
-from workflows.errors import ServiceError, WorkflowError
-from workflows.settings import Settings, get_settings
+from workflows.common.errors import ServiceError, WorkflowError
+from workflows.common.settings import Settings, get_settings
 from workflows.spark.config import (
     check_reachable,
     describe,

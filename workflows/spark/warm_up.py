@@ -9,8 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from workflows.errors import WorkflowError
-from workflows.settings import Settings, get_settings
+from workflows.common.errors import WorkflowError
+from workflows.common.settings import Settings, get_settings
 from workflows.spark.config import is_tuned_here
 from workflows.spark.facts import match
 from workflows.spark.java import find_java

@@ -18,8 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from sklearn.pipeline import Pipeline
 
-from workflows.llm.wording import CLASSES, PORTS
-from workflows.passengers import ATTRIBUTE_NAMES, COLUMNS, TARGET, Column
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, CLASSES, COLUMNS, PORTS, TARGET, Column
 from workflows.survival.evaluation import MODEL
 from workflows.survival.features import FEATURES
 from workflows.survival.inference import predict_batch

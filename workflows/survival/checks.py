@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2
 
-from workflows.passengers import ATTRIBUTE_NAMES, ATTRIBUTES, COLUMNS, KEY, TARGET, Column, parse_value
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, ATTRIBUTES, COLUMNS, KEY, TARGET, Column, parse_value
 from workflows.survival.features import FEATURE_NAMES, PassengerFeatures, deck_of, title_of
 
 Profile = Mapping[str, Any]

@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
-from workflows.passengers import ATTRIBUTE_NAMES, TARGET
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET
 from workflows.survival.features import deck_of, title_of
 from workflows.survival.training import Parameters, fit
 

@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from workflows.passengers import ATTRIBUTE_NAMES, Value
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, Value
 
 NAN = math.nan
 # Boys were styled Master up to about twelve.

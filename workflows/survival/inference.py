@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import xgboost as xgb
 
-from workflows.errors import NotReadyError
-from workflows.passengers import Value, parse_attributes
+from workflows.common.errors import NotReadyError
+from workflows.sql_python.passengers import Value, parse_attributes
 from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.registry import METADATA_FILE, MODEL_FILE, POINTER_FILE, Version, serving_version, version_names
 

@@ -36,9 +36,9 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from sklearn.pipeline import Pipeline
 
-from workflows.errors import NotReadyError
-from workflows.files import new_directory, write_text_atomically
-from workflows.passengers import ATTRIBUTE_NAMES, Value, as_frame
+from workflows.common.errors import NotReadyError
+from workflows.common.files import new_directory, write_text_atomically
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, Value, as_frame
 from workflows.survival.features import FEATURE_NAMES, PassengerFeatures
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,12 @@ _ABANDONED_SECONDS = 3600
 _TIME = "%Y%m%dT%H%M%S%fZ"
 _VERSION = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
 # What decides the model and its figures; other modules may change without a new version.
-_MODEL_MODULES = ("passengers.py", "survival/evaluation.py", "survival/features.py", "survival/training.py")
+_MODEL_MODULES = (
+    "sql_python/passengers.py",
+    "survival/evaluation.py",
+    "survival/features.py",
+    "survival/training.py",
+)
 _HISTORY_KEPT = 200
 _LOCK_SECONDS = 60.0
 _TRAINING_LOCK_SECONDS = 900.0

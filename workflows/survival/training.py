@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import ThreadpoolController
 from xgboost import XGBClassifier
 
-from workflows.passengers import ATTRIBUTE_NAMES
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 from workflows.survival.features import FEATURES, PassengerFeatures
 
 _POOLS = ThreadpoolController()

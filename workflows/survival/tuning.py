@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from workflows.passengers import TARGET
+from workflows.sql_python.passengers import TARGET
 from workflows.survival.evaluation import METRICS, MODEL, Evaluation, Outcomes, cross_validate, split_folds
 from workflows.survival.training import Parameters, TrainingRows, fit, fit_rows, training_rows
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.errors import InvalidInputError
+from workflows.common.errors import InvalidInputError
+from workflows.common.settings import REPO_PATH
 from workflows.ingestion.companies import round_employee_count, validate_companies
-from workflows.settings import REPO_PATH
 
 
 @pytest.fixture

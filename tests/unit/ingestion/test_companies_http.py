@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from workflows.errors import InvalidInputError, ServiceError
+from workflows.common.errors import InvalidInputError, ServiceError
 from workflows.ingestion.companies import fetch_companies
 
 COMPANY = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from workflows.errors import ServiceError
-from workflows.settings import Settings
+from workflows.common.errors import ServiceError
+from workflows.common.settings import Settings
 from workflows.spark.config import (
     check_reachable,
     configured_master,

@@ -1,7 +1,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from workflows.settings import Settings
+from workflows.common.settings import Settings
 from workflows.spark.datasets import DATASET_NAME, datasets_to_remove, new_dataset_uri, remove_old_datasets
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

@@ -1,6 +1,6 @@
 import pytest
 
-from workflows.errors import InvalidInputError, NotReadyError
+from workflows.common.errors import InvalidInputError, NotReadyError
 from workflows.spark.facts import check_fun_facts, match_salaries_with_facts
 from workflows.spark.salaries import generate_salaries
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from workflows.errors import ServiceError
-from workflows.settings import Settings
+from workflows.common.errors import ServiceError
+from workflows.common.settings import Settings
 from workflows.spark.java import find_java
 
 PRINT_ARGUMENTS = '#!/bin/sh\nfor argument in "$@"; do echo "<$argument>"; done\n'

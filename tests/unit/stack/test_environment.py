@@ -6,7 +6,7 @@ import pytest
 from stack import environment
 from stack.environment import mage_environment
 from stack.secrets import Secrets, load_or_create
-from workflows.settings import Settings
+from workflows.common.settings import Settings
 
 SECRETS = Secrets(owner_password="the-password", jwt_secret="the-key")
 

@@ -3,8 +3,8 @@ import os
 from rich.console import Console
 
 from stack.llm_usage import usage_table
-from workflows.llm.usage import record, totals
-from workflows.settings import Settings
+from workflows.ai_blocks.usage import record, totals
+from workflows.common.settings import Settings
 
 ANSWER = {"source": "model", "cached": False, "input_tokens": 1000, "output_tokens": 100, "seconds": 1.5}
 

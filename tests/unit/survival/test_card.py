@@ -16,13 +16,11 @@ import xgboost as xgb
 from scipy.stats import binomtest
 from sklearn.pipeline import Pipeline
 
-from workflows.passengers import ATTRIBUTE_NAMES, COLUMN_NAMES
-from workflows.settings import REPO_PATH
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, COLUMN_NAMES
 from workflows.survival import card, evaluation, plots, registry
 from workflows.survival.card import as_block_output, choose, model_card, survival_by_group
 from workflows.survival.checks import check_data
 from workflows.survival.evaluation import Evaluation, evaluate
-from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.training import Parameters, fit
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use"}
@@ -418,12 +416,3 @@ def test_output_of_the_block_is_a_page_of_its_own(html: str) -> None:
 def test_matplotlib_is_imported_by_those_who_draw_only() -> None:
     code = "import sys, workflows.survival.card; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_sample_in_the_repository_is_of_this_code_and_data(titanic: pd.DataFrame) -> None:
-    sample = (REPO_PATH / "docs" / "model_card.html").read_text(encoding="utf-8")
-    again = "draw it again: make sample-card"
-    assert registry.hash_code() in sample, again
-    assert registry.hash_data(titanic) in sample, again
-    assert all(name in sample for name in FEATURE_NAMES), again
-    assert str(REPO_PATH) not in sample

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflows.passengers import COLUMN_NAMES
+from workflows.sql_python.passengers import COLUMN_NAMES
 from workflows.survival.checks import Check, chance_bound, check_data, population_stability_index, profile
 
 TICKET = ("ticket_number", "ticket_length", "passengers_per_ticket")

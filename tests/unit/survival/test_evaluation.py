@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflows.passengers import ATTRIBUTE_NAMES
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 from workflows.survival.evaluation import (
     BASELINES,
     METRICS,

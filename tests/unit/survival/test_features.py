@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from workflows.passengers import ATTRIBUTE_NAMES, Value, parse_attributes
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, Value, parse_attributes
 from workflows.survival.features import FEATURE_NAMES, FEATURES, PassengerFeatures, title_of
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline
 
-from workflows.errors import InvalidInputError, NotReadyError
-from workflows.passengers import ATTRIBUTE_NAMES, parse_attributes
+from workflows.common.errors import InvalidInputError, NotReadyError
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, parse_attributes
 from workflows.survival import inference, registry
 from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.inference import predict_passenger

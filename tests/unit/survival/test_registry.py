@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline
 
-from workflows.errors import NotReadyError
+from workflows.common.errors import NotReadyError
 from workflows.survival import registry
 from workflows.survival.features import FEATURE_NAMES, PassengerFeatures
 from workflows.survival.inference import predict_passenger
@@ -268,7 +268,7 @@ def test_the_fingerprint_covers_every_module_that_the_model_is_made_with() -> No
         for name in re.findall(r"^from workflows\.([\w.]+) import", (package / module).read_text(), re.MULTILINE):
             path = name.replace(".", "/") + ".py"
             # What raises errors decides no figure.
-            if path not in found and path != "errors.py":
+            if path not in found and path != "common/errors.py":
                 waiting.append(path)
     assert found == set(registry._MODEL_MODULES)
 
@@ -419,7 +419,7 @@ class TestPointer:
         registry.promote(tmp_path, first)
         for step in ("os.fsync", "os.chmod", "os.replace"):
             with monkeypatch.context() as patch:
-                patch.setattr(f"workflows.files.{step}", raiser(KeyboardInterrupt))
+                patch.setattr(f"workflows.common.files.{step}", raiser(KeyboardInterrupt))
                 with pytest.raises(KeyboardInterrupt):
                     registry.promote(tmp_path, second)
             assert registry.serving_version(tmp_path).name == first

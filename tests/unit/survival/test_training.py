@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from workflows.passengers import ATTRIBUTE_NAMES
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.training import Parameters, fit, hide_attributes, make_model
 

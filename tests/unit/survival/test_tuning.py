@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from stack import tune_model
-from workflows.passengers import ATTRIBUTE_NAMES
-from workflows.settings import Settings
+from workflows.common.settings import Settings
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 from workflows.survival import tuning
 from workflows.survival.evaluation import split_folds
 from workflows.survival.training import Parameters

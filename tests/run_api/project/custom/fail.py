@@ -1,6 +1,6 @@
 import sys
 
-from workflows.errors import InvalidInputError, NotReadyError, ServiceError
+from workflows.common.errors import InvalidInputError, NotReadyError, ServiceError
 
 if "custom" not in globals():
     from mage_ai.data_preparation.decorators import custom

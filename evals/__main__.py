@@ -1,0 +1,182 @@
+"""How well language models do in the AI blocks: a fixed set of questions, a table per block.
+
+Run as `python -m evals [--compare MODEL ...]`. Half of the questions was looked at while prompts and
+rules were written (`seen.yaml`), half was not (`held_out.yaml`). Answers are neither taken from the cache nor kept,
+and their tokens are booked to no run. Columns:
+
+    asked            questions; each row is a small number of them
+    schema-valid     first attempts that fitted the output format
+    grounded         of these, the ones that broke no rule and said nothing beyond the facts
+    model / facts    answers by their `source`: worded by the model, or made from the facts
+    attempts, tokens mean of an answer, all attempts together
+    p50, p95         seconds of an answer in the model's server, all attempts together
+    as XGBoost       verdicts that agree with the survival model on the attributes read from the bio
+
+The survival model is fitted on the bundled passengers, whatever is configured. Exits with 1 if a model failed.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.environment import environment
+from evals.cases import ADVICE, BLOCKS, HALVES, Case, all_cases, survival_model
+from evals.evaluation import Outcome, Score, evaluate, score
+from stack.console import Console
+from workflows.ai_blocks.client import OpenAIModel, model_name
+from workflows.ai_blocks.local_model import local_model_path
+from workflows.common.errors import ServiceError
+from workflows.common.files import write_text_atomically
+from workflows.common.local_services import stop_services
+from workflows.common.settings import Settings, get_settings
+from workflows.sql_python.passenger_files import load_passengers
+
+LOCAL = "local"
+HEADER = ("model", "half", "asked", "schema-valid", "grounded", "model / facts", "attempts", "tokens in", "tokens out")
+SECONDS = ("p50 s", "p95 s")
+OUTCOMES_BETWEEN_LINES = 20
+
+
+@dataclass
+class Result:
+    """What one model answered, and why it was not asked (further)."""
+
+    name: str
+    outcomes: list[Outcome] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def failures(self) -> list[str]:
+        """Every reason for which a question has no answer."""
+        return [*([self.error] if self.error else []), *(one.error for one in self.outcomes if one.error)]
+
+
+@contextmanager
+def settings_of(model: str | None) -> Iterator[Settings]:
+    """Yield the settings of a model: None is the configured one; see the help of `--compare`.
+
+    Raises:
+        ServiceError: the bundled model is not installed.
+    """
+    settings = get_settings()
+    if model == LOCAL:
+        path = local_model_path(settings.model_copy(update={"local_model_path": None}))
+    elif model is not None and model.endswith(".gguf"):
+        path = Path(model).absolute()
+    else:
+        yield settings.model_copy(update={"llm_model": model}) if model else settings
+        return
+    # There is one local server per state folder.
+    with tempfile.TemporaryDirectory() as state, environment({"STATE_DIR": state, "LOCAL_MODEL_PATH": str(path)}):
+        others = ("openai_api_key", "openai_base_url", "openai_api_version", "llm_model", "llm_extra_parameters")
+        try:
+            yield get_settings().model_copy(update=dict.fromkeys(others))
+        finally:
+            stop_services()
+
+
+def measure(model: str | None, cases: Sequence[Case], console: Console) -> Result:
+    """Ask one model all questions."""
+    result = Result(model or model_name(get_settings()))
+    try:
+        with settings_of(model) as settings:
+            for outcome in evaluate(cases, OpenAIModel(settings), settings.max_llm_calls_at_once):
+                result.outcomes.append(outcome)
+                if len(result.outcomes) % OUTCOMES_BETWEEN_LINES == 0:
+                    console.say(f"  {len(result.outcomes)} of {len(cases)} answered")
+    except ServiceError as error:
+        result.error = str(error)
+    return result
+
+
+def table(block: str, results: Sequence[Result]) -> list[str]:
+    """Return the Markdown lines of a block's table: a row per model and half."""
+    header = [*HEADER, *(["as XGBoost"] if block == ADVICE else []), *SECONDS]
+    rows = [header, ["---"] * len(header)]
+    for result in results:
+        for half in HALVES:
+            outcomes = [one for one in result.outcomes if (one.case.block, one.case.half) == (block, half)]
+            if any(one.answer is not None for one in outcomes):
+                rows.append([result.name, half, *_cells(block, score(outcomes))])
+            else:
+                reason = next(iter(result.failures), "").replace("|", "\\|")
+                rows.append([result.name, half, f"not answered: {reason}", *[""] * (len(header) - 3)])
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def facts_only(result: Result) -> Iterator[str]:
+    """Say of every answer that was made from the facts why the model's last attempt was refused."""
+    for outcome in result.outcomes:
+        if outcome.answer is not None and outcome.answer["source"] == "facts":
+            last, case = outcome.answer["refusals"][-1], outcome.case
+            asked = json.dumps(case.asked, ensure_ascii=False)
+            yield f"{result.name}, {case.block}, {case.half}, {asked[:60]}: {last['kind']}: {last['reason']}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask the models, print the tables, and return 1 if a model failed, else 0."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="MODEL",
+        help="these instead of the configured one: names at the configured server, `local` for the bundled model, "
+        "or files that end in .gguf for the local server",
+    )
+    parser.add_argument("--verbose", action="store_true", help="list answers made from the facts, with the reason")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="save all answers as JSON")
+    options = parser.parse_args(arguments)
+
+    console = Console()
+    passengers = load_passengers(str(get_settings().data_dir / "titanic.csv"))
+    version = survival_model(passengers)
+    results = []
+    for model in dict.fromkeys(options.compare or [None]):
+        with tempfile.TemporaryDirectory() as frameworks:
+            cases = all_cases(passengers, version, Path(frameworks))
+            with console.step(f"{model or 'the configured model'}: {len(cases)} questions"):
+                results.append(measure(model, cases, console))
+    for block in BLOCKS:
+        console.heading(block)
+        for line in table(block, results):
+            console.say(line)
+    console.say()
+    for result in results:
+        for line in (
+            *(f"{result.name}: {one}" for one in result.failures),
+            *(facts_only(result) if options.verbose else ()),
+        ):
+            console.say(line)
+    if options.output:
+        saved = [{"model": r.name, "error": r.error, "answers": [one.to_dict() for one in r.outcomes]} for r in results]
+        write_text_atomically(options.output, json.dumps(saved, ensure_ascii=False, indent=1))
+    return int(any(result.failures for result in results))
+
+
+def _cells(block: str, score: Score) -> list[str]:
+    failed = score.asked - score.answered
+    return [
+        f"{score.asked}, {failed} failed" if failed else str(score.asked),
+        _share(score.valid, score.answered),
+        _share(score.grounded, score.valid),
+        f"{score.from_model} / {score.answered - score.from_model}",
+        f"{score.attempts:.1f}",
+        f"{score.input_tokens:.0f}",
+        f"{score.output_tokens:.0f}",
+        *([_share(score.agreed, score.compared)] if block == ADVICE else []),
+        f"{score.median_seconds:.1f}",
+        f"{score.p95_seconds:.1f}",
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Mage's server and scheduler with a job queue that loses no job, and this project's `/api/runs`.
+
+Run as `python -m mage_server PROJECT --host 127.0.0.1 --port 6789`, in place of `mage start`.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+from mage_ai.settings.repo import set_repo_path
+
+from mage_server.preload import preload
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Start Mage's server and scheduler as `mage start` does."""
+    parser = argparse.ArgumentParser(prog="python -m mage_server", description=__doc__)
+    parser.add_argument("project", type=Path, help="folder of the Mage project")
+    parser.add_argument("--host", default="localhost")
+    parser.add_argument("--port", default="6789")
+    arguments = parser.parse_args()
+    project = arguments.project.resolve()
+    # Before anything else of Mage is imported: where its database is follows from it.
+    set_repo_path(str(project))
+    preload()
+    from mage_server import job_queue
+
+    # The scheduler takes the queue when it is imported.
+    job_queue.install()
+    from mage_ai.server.server import start_server
+    from mage_ai.server.setup import initialize_globals
+    from mage_ai.shared.constants import ENV_VAR_INSTANCE_TYPE, InstanceType
+
+    from mage_server.server import Server
+
+    server = Server(project)
+    server.install()
+    initialize_globals()
+    instance_type = os.getenv(ENV_VAR_INSTANCE_TYPE, InstanceType.SERVER_AND_SCHEDULER)
+    try:
+        start_server(host=arguments.host, port=arguments.port, project=str(project), instance_type=instance_type)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        logger.info("Stopped")
+
+
+if __name__ == "__main__":
+    main()

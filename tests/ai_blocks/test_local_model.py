@@ -1,0 +1,93 @@
+"""The real local server with the bundled model."""
+
+import json
+import time
+
+import psutil
+import pytest
+import requests
+
+from workflows.ai_blocks.client import ContextTooLongError, OpenAIModel
+from workflows.ai_blocks.local_model import LLM_SERVER
+from workflows.common.local_services import ensure_service, running_service, stop_services
+from workflows.common.settings import get_settings
+from workflows.dynamic_blocks.fun_facts import fun_fact
+from workflows.survival.explanation import explain
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "enum": ["yes", "no"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    yield OpenAIModel(get_settings())
+    stop_services()
+
+
+def test_answers_in_the_form_asked_for(model):
+    completion = model.complete([{"role": "user", "content": "Is fire hot?"}], SCHEMA, 80, 0.0)
+    assert json.loads(completion.text)["answer"] in {"yes", "no"}
+    assert completion.model == "smollm2-135m-instruct"
+    assert completion.input_tokens > 5
+    assert completion.output_tokens > 2
+
+
+def test_too_long_a_prompt_is_noticed(model):
+    with pytest.raises(ContextTooLongError, match="exceeds the available context"):
+        model.complete([{"role": "user", "content": "fire " * 3000}], SCHEMA, 20, 0.0)
+
+
+def test_service_is_shared_and_offers_its_model(model):
+    url = ensure_service(LLM_SERVER)
+    assert ensure_service(LLM_SERVER) == url
+    offered = requests.get(f"{url}/v1/models", timeout=5).json()
+    assert [entry["id"] for entry in offered["data"]] == ["smollm2-135m-instruct"]
+
+
+def test_most_fun_facts_are_worded_by_the_model(model):
+    answers = [fun_fact(number, model) for number in (2, 4, 7, 9, 13, 22)]
+    assert sum(answer["source"] == "model" for answer in answers) >= 4
+    assert all(str(answer["number"]) in answer["fun_fact"] for answer in answers)
+
+
+def test_explanation_of_a_prediction(model):
+    prediction = {
+        "survived": 1,
+        "probability": 0.91,
+        "passenger": {"pclass": 1, "sex": "female", "age": 30.0},
+        "contributions": {"is_female": 1.5, "pclass": 0.9, "age": -0.1},
+        "model_version": "v1",
+    }
+    answer = explain(prediction, model)
+    assert "91 %" in answer["explanation"]
+    assert answer["attempts"] >= 1
+    assert answer["tokens"] > 100
+
+
+def test_server_ends_when_idle_and_is_started_again(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    ensure_service(LLM_SERVER, idle_exit_seconds=1)
+    deadline = time.monotonic() + 60
+    while running_service(LLM_SERVER) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert running_service(LLM_SERVER) is None
+    completion = OpenAIModel(get_settings()).complete([{"role": "user", "content": "Is ice hot?"}], SCHEMA, 20, 0.0)
+    assert completion.text
+    assert stop_services() == ["llm_server"]
+
+
+def test_server_ends_at_once_at_sigterm_under_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    url = ensure_service(LLM_SERVER)
+    record = json.loads((tmp_path / "services" / "llm_server.json").read_text())
+    request = {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 1500, "stream": True}
+    with requests.post(f"{url}/v1/chat/completions", json=request, stream=True, timeout=30) as answer:
+        next(answer.iter_lines())
+        process = psutil.Process(record["pid"])
+        process.terminate()
+        process.wait(timeout=5)
+    assert running_service(LLM_SERVER) is None

@@ -1,0 +1,106 @@
+"""The local services as real processes."""
+
+import os
+import threading
+
+import psutil
+import pytest
+import requests
+
+from workflows.ai_blocks.local_model import LLM_SERVER
+from workflows.common.local_services import LocalService, ensure_service, running_service, stop_services
+from workflows.common.processes import recorded_process
+from workflows.common.settings import get_settings
+from workflows.ingestion.companies import COMPANIES_API
+
+
+@pytest.fixture(autouse=True)
+def own_state_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    yield
+    stop_services()
+
+
+def pid_of(name: str) -> int:
+    process = recorded_process(get_settings().state_dir / "services" / f"{name}.json")
+    assert process is not None
+    return process.pid
+
+
+def test_many_at_once_get_one_service():
+    urls: list[str] = []
+    threads = [threading.Thread(target=lambda: urls.append(ensure_service(COMPANIES_API))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(urls)) == 1
+    assert len(urls) == 4
+    companies = requests.get(f"{urls[0]}/companies", timeout=5)
+    assert companies.headers["Content-Type"] == "application/json"
+    assert len(companies.json()) == 12
+
+
+def test_it_listens_on_this_machine_alone():
+    ensure_service(COMPANIES_API)
+    listening = psutil.Process(pid_of("companies_api")).connections(kind="inet")
+    assert {connection.laddr.ip for connection in listening if connection.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+
+
+def test_a_service_that_died_is_started_again():
+    ensure_service(COMPANIES_API)
+    first = psutil.Process(pid_of("companies_api"))
+    first.kill()
+    first.wait(10)
+    assert running_service(COMPANIES_API) is None
+    ensure_service(COMPANIES_API)
+    assert pid_of("companies_api") != first.pid
+
+
+def test_one_that_serves_something_else_is_replaced_and_stays_as_long():
+    wanted = "one model"
+    service = LocalService("companies_api", COMPANIES_API.module, content_id=lambda: wanted)
+    ensure_service(service, idle_exit_seconds=0)
+    first = psutil.Process(pid_of("companies_api"))
+    ensure_service(service)
+    assert pid_of("companies_api") == first.pid
+    wanted = "another model"
+    assert running_service(service) is None
+    assert ensure_service(service) == running_service(service)
+    assert not first.is_running()
+    command = psutil.Process(pid_of("companies_api")).cmdline()
+    assert command[-2:] == ["--idle-exit-seconds", "0"]
+
+
+def test_another_model_file_is_another_thing_to_serve(tmp_path, monkeypatch):
+    served = []
+    for name, content in (("a", b"1"), ("b", b"1"), ("b", b"2")):
+        path = tmp_path / f"{name}.gguf"
+        path.write_bytes(content)
+        os.utime(path, ns=(len(served), len(served)))
+        monkeypatch.setenv("LOCAL_MODEL_PATH", str(path))
+        served.append(LLM_SERVER.content_id())
+    assert len(set(served)) == 3, "the path, and the content under the same path"
+    assert COMPANIES_API.content_id() is None
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch):
+    url = ensure_service(COMPANIES_API)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert running_service(COMPANIES_API) == url
+
+
+def test_it_ends_by_itself_when_nobody_asks():
+    ensure_service(COMPANIES_API, idle_exit_seconds=1)
+    assert psutil.Process(pid_of("companies_api")).wait(30) == 0
+
+
+def test_stopping_ends_it_and_is_harmless_twice():
+    ensure_service(COMPANIES_API)
+    process = psutil.Process(pid_of("companies_api"))
+    assert stop_services() == ["companies_api"]
+    assert not process.is_running()
+    assert stop_services() == []

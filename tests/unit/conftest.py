@@ -1,0 +1,100 @@
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sklearn.pipeline import Pipeline
+
+from mage_server.callable_blocks import PASSENGER_EXAMPLE
+from workflows.ai_blocks.client import Completion, Message
+from workflows.common.settings import get_settings
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
+from workflows.survival import registry
+from workflows.survival.training import Parameters, fit
+
+KIM = PASSENGER_EXAMPLE
+
+
+@pytest.fixture(scope="session")
+def titanic() -> pd.DataFrame:
+    return load_passengers(str(get_settings().data_dir / "titanic.csv"))
+
+
+@pytest.fixture(scope="session")
+def pipeline(titanic: pd.DataFrame) -> Pipeline:
+    return fit(titanic[list(ATTRIBUTE_NAMES)], titanic["survived"].to_numpy(), Parameters())
+
+
+@pytest.fixture
+def kim() -> dict[str, object]:
+    return dict(KIM)
+
+
+@pytest.fixture
+def save(tmp_path: Path, pipeline: Pipeline) -> Callable[[], str]:
+    """Keep the fitted pipeline as one more version in `tmp_path`."""
+    return lambda: registry.save(tmp_path, pipeline, {"rows": 891}, "ab" * 32)
+
+
+class ScriptedModel:
+    """Answers with the given texts, one a call, and keeps what it was asked."""
+
+    def __init__(self, *answers: str | Mapping[str, Any]):
+        self.answers = [answer if isinstance(answer, str) else json.dumps(answer) for answer in answers]
+        self.asked: list[list[Message]] = []
+        self.temperatures: list[float] = []
+        self.max_tokens: list[int] = []
+
+    @property
+    def identity(self) -> str:
+        return "scripted"
+
+    def complete(
+        self, messages: Sequence[Message], schema: Mapping[str, Any], max_tokens: int, temperature: float
+    ) -> Completion:
+        self.asked.append(list(messages))
+        self.temperatures.append(temperature)
+        self.max_tokens.append(max_tokens)
+        text = self.answers[len(self.asked) - 1]
+        return Completion(text=text, model="scripted", input_tokens=8, output_tokens=2, seconds=0.5)
+
+
+def most_inside(enter: Callable[[], AbstractContextManager[None]], threads: int = 8, times: int = 20) -> int:
+    """Let threads enter a context again and again, and return the largest number that was inside at once."""
+    inside = most = 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(times):
+            with enter():
+                with lock:
+                    inside += 1
+                    most = max(most, inside)
+                # Long enough for the others to come in, if nothing keeps them out.
+                time.sleep(0.002)
+                with lock:
+                    inside -= 1
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return most
+
+
+@pytest.fixture(name="most_inside", scope="session")
+def _most_inside() -> Callable[..., int]:
+    return most_inside
+
+
+@pytest.fixture(scope="session")
+def scripted() -> type[ScriptedModel]:
+    return ScriptedModel

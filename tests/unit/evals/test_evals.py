@@ -1,0 +1,322 @@
+"""The evaluation of the AI blocks: its cases, its scores, and its command."""
+
+import json
+import re
+
+import pytest
+
+from evals.__main__ import LOCAL, main, settings_of
+from evals.cases import (
+    ADVICE,
+    BLOCKS,
+    EXPLANATION,
+    FRAMEWORK,
+    FUN_FACT,
+    HALVES,
+    Case,
+    agrees_with,
+    all_cases,
+    load_half,
+    survival_model,
+)
+from evals.evaluation import MAX_FAILURES, evaluate, score
+from tests.provider import Provider, answer, failure
+from workflows.advice.bio import read_about_me
+from workflows.ai_blocks.answers import ask
+from workflows.ai_blocks.client import Completion
+from workflows.ai_blocks.grounding import Fact
+from workflows.ai_blocks.local_model import local_model_path
+from workflows.ai_blocks.prompts import Prompt
+from workflows.common.errors import ServiceError
+from workflows.common.settings import get_settings
+from workflows.sql_python.passenger_files import load_passengers
+from workflows.sql_python.passengers import parse_attributes
+
+SIZES = {FRAMEWORK: 1, FUN_FACT: 10, EXPLANATION: 20, ADVICE: 10}
+PROMPT = Prompt(
+    name="animals",
+    version="1",
+    system="Keep to the facts.",
+    inputs=["facts"],
+    prompt="{facts}",
+    output={"format": {"text": {"type": "string"}}},
+    validation={"max_attempts": 3, "grounded": ["text"], "forbidden": ["secret"]},
+    model={"max_tokens": 20, "temperature": 0.0},
+)
+HONEST, LIE, FORBIDDEN, NO_JSON = '{"text": "Cats purr."}', '{"text": "Cats bark."}', '{"text": "secret"}', "Cats purr."
+
+
+class Model:
+    """Writes the texts in turn, the last one for ever; None fails."""
+
+    identity = "scripted"
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+        self.calls = 0
+
+    def complete(self, messages, schema, max_tokens, temperature):
+        text = self.texts[min(self.calls, len(self.texts) - 1)]
+        self.calls += 1
+        if text is None:
+            raise ServiceError(f"failure {self.calls}")
+        return Completion(text=text, model="scripted", input_tokens=10, output_tokens=self.calls, seconds=self.calls)
+
+
+def case(asked=0, half="seen", agrees=None):
+    def ask_model(model):
+        return ask(PROMPT, {}, [Fact("Cats purr.")], model=model).provenance()
+
+    return Case(FUN_FACT, half, asked, ask_model, agrees)
+
+
+def outcomes_of(*scripts, agrees=None):
+    return [outcome for texts in scripts for outcome in evaluate([case(agrees=agrees)], Model(*texts), 1)]
+
+
+@pytest.fixture(scope="module")
+def passengers():
+    return load_passengers(str(get_settings().data_dir / "titanic.csv"))
+
+
+@pytest.fixture(scope="module")
+def version(passengers):
+    return survival_model(passengers)
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    servers = []
+
+    def start(*script):
+        servers.append(Provider(*script))
+        monkeypatch.setenv("OPENAI_BASE_URL", servers[-1].url)
+        monkeypatch.setenv("LLM_MODEL", "small")
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def wordings_of_facts(request):
+    """Answer as a model that repeats the facts of the question."""
+    if request["model"] == "absent":
+        return failure(404, "The model `absent` does not exist", "model_not_found")
+    question = request["messages"][-1]["content"]
+    schema = request["response_format"]["json_schema"]["schema"]
+    facts = " ".join(re.findall(r"^(?:- |Fact: )(.*)$", question, re.MULTILINE))
+    given = dict(re.findall(r"^(Outcome|Verdict): (.*)$", question, re.MULTILINE))
+    texts = {"outcome": given.get("Outcome"), "verdict": given.get("Verdict")}
+    return answer(json.dumps({name: texts.get(name) or facts for name in schema["properties"]}))
+
+
+def one_of_each(half):
+    whole = load_half(half)
+    return whole.model_copy(
+        update={
+            "numbers": whole.numbers[:1],
+            "passengers": whole.passengers.model_copy(update={"known": whole.passengers.known[:1], "invented": []}),
+            "bios": whole.bios[:1],
+        }
+    )
+
+
+def rows_of(output, block):
+    """Return the rows of a block's table as dictionaries."""
+    lines = output.partition(f"\n{block}\n")[2].splitlines()
+    table = [line for line in lines[: lines.index("") if "" in lines else None] if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_halves_have_their_sizes_and_share_nothing(passengers, version, tmp_path):
+    cases = all_cases(passengers, version, tmp_path)
+    assert [one.block for one in cases] == [block for block in BLOCKS for _ in range(2 * SIZES[block])]
+    for block, size in SIZES.items():
+        asked = {half: [json.dumps(c.asked) for c in cases if (c.block, c.half) == (block, half)] for half in HALVES}
+        assert {half: len(set(texts)) for half, texts in asked.items()} == dict.fromkeys(HALVES, size)
+        assert not set(asked["seen"]) & set(asked["held_out"])
+
+
+def test_passengers_are_varied_and_no_ticket_is_in_both_halves(passengers):
+    by_id = passengers.set_index("passenger_id")
+    halves = [load_half(half).passengers for half in HALVES]
+    seen, held_out = (by_id.loc[half.known] for half in halves)
+    assert not set(seen["ticket"]) & set(held_out["ticket"])
+    for half in (seen, held_out):
+        assert len(half.groupby(["pclass", "sex"])) == 6
+        assert half["age"].isna().any()
+        assert half["cabin"].isna().any()
+        assert half["age"].min() < 13
+    for half in halves:
+        for invented in half.invented:
+            assert parse_attributes(invented).items() >= invented.items()
+            assert by_id["ticket"].ne(invented.get("ticket")).all()
+
+
+def test_bios_can_be_read():
+    for half in HALVES:
+        assert all(read_about_me({"bio": bio}) for bio in load_half(half).bios)
+
+
+def test_honest_model():
+    scored = score(outcomes_of([HONEST]))
+    assert (scored.asked, scored.answered, scored.valid, scored.grounded, scored.from_model) == (1, 1, 1, 1, 1)
+    assert (scored.attempts, scored.input_tokens, scored.output_tokens, scored.median_seconds) == (1, 10, 1, 1)
+
+
+def test_liar_is_valid_but_not_grounded():
+    scored = score(outcomes_of([LIE]))
+    assert (scored.asked, scored.answered, scored.valid, scored.grounded, scored.from_model) == (1, 1, 1, 0, 0)
+    assert (scored.attempts, scored.input_tokens, scored.output_tokens, scored.median_seconds) == (3, 30, 6, 6)
+
+
+def test_broken_rule_is_not_grounded():
+    scored = score(outcomes_of([FORBIDDEN, HONEST]))
+    assert (scored.valid, scored.grounded, scored.from_model) == (1, 0, 1)
+
+
+def test_bad_json_is_judged_by_the_first_attempt_alone():
+    scored = score(outcomes_of([NO_JSON, HONEST]))
+    assert (scored.valid, scored.grounded, scored.from_model, scored.attempts) == (0, 0, 1, 2)
+
+
+def test_several_answers_together():
+    scored = score(outcomes_of([HONEST], [HONEST], [LIE, HONEST], [NO_JSON, LIE, HONEST], [NO_JSON]))
+    assert (scored.asked, scored.valid, scored.grounded, scored.from_model) == (5, 3, 2, 4)
+    assert scored.attempts == pytest.approx((1 + 1 + 2 + 3 + 3) / 5)
+    # Seconds of the answers: 1, 1, 3, 6, 6.
+    assert scored.median_seconds == 3
+    assert scored.p95_seconds == pytest.approx(6)
+
+
+def test_agreement_counts_only_where_it_makes_sense():
+    outcomes = outcomes_of([HONEST], [LIE], agrees=lambda answer: answer["source"] == "model") + outcomes_of([HONEST])
+    scored = score(outcomes)
+    assert (scored.asked, scored.compared, scored.agreed) == (3, 2, 1)
+
+
+def test_advice_is_compared_on_what_was_read(version):
+    def agrees(survives, **read):
+        return agrees_with(version, {"survives": survives, "attributes": {n: {"value": v} for n, v in read.items()}})
+
+    lady, man = {"sex": "female", "pclass": 1, "age": 30.0}, {"sex": "male", "pclass": 3, "embarked": "S"}
+    assert (agrees(True, **lady), agrees(False, **lady)) == (True, False)
+    assert (agrees(True, **man), agrees(False, **man)) == (False, True)
+    # Women in third class died where their family was large.
+    poor = {"sex": "female", "pclass": 3, "embarked": "S", "age": 30.0}
+    assert agrees(False, family=9, **poor)
+    assert agrees(True, family=1, **poor)
+    # Most died.
+    assert agrees_with(version, {"survives": False, "attributes": dict.fromkeys(("sex", "age", "family"))})
+
+
+def test_outcomes_are_in_order_and_hold_what_was_written():
+    outcomes = list(evaluate([case(number) for number in range(9)], Model(LIE, HONEST), 3))
+    assert [outcome.case.asked for outcome in outcomes] == list(range(9))
+    assert outcomes[0].texts == (LIE, HONEST)
+    assert outcomes[0].to_dict()["answer"]["refusals"][0]["kind"] == "facts"
+
+
+def test_failure_at_the_first_question_ends_all():
+    model = Model(None)
+    with pytest.raises(ServiceError, match="failure 1"):
+        list(evaluate([case(), case()], model, 1))
+    assert model.calls == 1
+
+
+def test_a_failure_is_counted_and_the_rest_is_asked():
+    outcomes = list(evaluate([case(), case(), case()], Model(HONEST, None, HONEST), 1))
+    assert [outcome.error for outcome in outcomes] == [None, "failure 2", None]
+    scored = score(outcomes)
+    assert (scored.asked, scored.answered, scored.valid, scored.attempts) == (3, 2, 2, 1)
+
+
+def test_model_that_always_fails_is_given_up():
+    model = Model(HONEST, None)
+    outcomes = list(evaluate([case() for _ in range(20)], model, 1))
+    assert model.calls == len(outcomes) == 1 + MAX_FAILURES
+
+
+def test_command_compares_models_and_goes_on_after_one_that_is_missing(provider, capsys, tmp_path, monkeypatch):
+    server = provider(wordings_of_facts)
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    saved = tmp_path / "answers.json"
+    assert main(["--compare", "absent", "small", "--output", str(saved)]) == 1
+    output = capsys.readouterr().out
+    for block in BLOCKS:
+        rows = rows_of(output, block)
+        assert [row["model"] for row in rows] == ["absent"] * 2 + ["small"] * 2
+        assert [row["half"] for row in rows] == list(HALVES) * 2
+        for row in rows[:2]:
+            assert "404" in row["asked"]
+            assert "the server offers: big, small" in row["asked"]
+        for row in rows[2:]:
+            every = f"{SIZES[block]} of {SIZES[block]}"
+            assert (row["asked"], row["schema-valid"], row["grounded"]) == (str(SIZES[block]), every, every)
+            assert (row["model / facts"], row["attempts"]) == (f"{SIZES[block]} / 0", "1.0")
+            assert (row["tokens in"], row["tokens out"]) == ("5", "2")
+            assert ("as XGBoost" in row) == (block == ADVICE)
+    # One call at the missing model, and one for each of the 82 questions at the other.
+    assert [request["model"] for request in server.requests].count("absent") == 1
+    assert len(server.requests) == 1 + 2 * sum(SIZES.values())
+    absent, small = json.loads(saved.read_text())
+    assert "404" in absent["error"]
+    assert not absent["answers"]
+    assert len(small["answers"]) == 82
+    assert all(one["answer"]["source"] == "model" and len(one["texts"]) == 1 for one in small["answers"])
+
+
+def test_command_asks_the_configured_model_and_names_refusals(provider, capsys, tmp_path, monkeypatch):
+    provider(answer("{}"))
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.setattr("evals.cases.load_half", one_of_each)
+    assert main(["--verbose"]) == 0
+    output = capsys.readouterr().out
+    rows = [row for block in BLOCKS for row in rows_of(output, block)]
+    assert [row["model"] for row in rows] == ["small"] * 8
+    assert {row["schema-valid"].split()[0] for row in rows} == {"0"}
+    assert rows[0]["grounded"] == "0 of 0"
+    refusals = [line for line in output.splitlines() if ": format: " in line]
+    assert len(refusals) == 8
+    assert any(f"small, {FUN_FACT}, held_out, 1: format: 'fun_fact' is a required property" in r for r in refusals)
+    # Neither kept nor booked.
+    assert not list(tmp_path.glob("llm/answers/*"))
+    assert not list(tmp_path.glob("llm/usage/*"))
+
+
+def test_command_says_that_a_server_cannot_be_reached(provider, capsys, tmp_path, monkeypatch):
+    provider(failure(401, "no"))
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    assert main([]) == 1
+    rows = rows_of(capsys.readouterr().out, FRAMEWORK)
+    assert all("check OPENAI_API_KEY" in row["asked"] for row in rows)
+
+
+@pytest.mark.parametrize("model", [LOCAL, "other.gguf"])
+def test_local_models_have_a_server_of_their_own(model, provider, tmp_path, monkeypatch):
+    provider(answer())
+    monkeypatch.chdir(tmp_path)
+    before = get_settings()
+    stopped = []
+    monkeypatch.setattr("evals.__main__.stop_services", lambda: stopped.append(get_settings().state_dir))
+    with settings_of(model) as settings:
+        assert settings.uses_local_llm
+        assert settings.state_dir == get_settings().state_dir != before.state_dir
+        expected = tmp_path / model if model != LOCAL else local_model_path(before)
+        assert settings.local_model_path == get_settings().local_model_path == expected
+    assert stopped == [settings.state_dir]
+    assert get_settings() == before
+
+
+def test_local_means_the_bundled_model_whatever_is_configured(tmp_path, monkeypatch):
+    bundled = local_model_path(get_settings())
+    monkeypatch.setenv("LOCAL_MODEL_PATH", str(tmp_path / "mine.gguf"))
+    with settings_of(LOCAL) as settings:
+        assert local_model_path(settings) == bundled
+
+
+def test_missing_file_gives_a_row(capsys, tmp_path):
+    assert main(["--compare", str(tmp_path / "none.gguf")]) == 1
+    assert "names no file" in rows_of(capsys.readouterr().out, FRAMEWORK)[0]["asked"]

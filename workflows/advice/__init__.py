@@ -1,0 +1,1 @@
+"""A decision framework, and whether the author of a bio would have survived."""

@@ -1,0 +1,139 @@
+"""Services that stand in for outside ones on this machine: one of each per state folder, shared by all processes.
+
+`make up` starts them with Mage. Where Mage was started by itself, the first block that needs one starts it;
+such a service ends by itself after a time without requests.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import requests
+from filelock import FileLock
+
+from workflows.common.errors import ServiceError
+from workflows.common.http import local_get
+from workflows.common.processes import (
+    Record,
+    free_port,
+    process_of,
+    read_record,
+    start_process,
+    stop_process,
+    stop_recorded,
+)
+from workflows.common.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT_SECONDS = 90
+IDLE_EXIT_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class LocalService:
+    """A service that this project can run itself.
+
+    Attributes:
+        name: Name of its record and its log.
+        module: Run with `--port` and `--idle-exit-seconds`; answers 200 at `/health` once it is ready.
+        content_id: Identifies what the settings have it serve; a service that serves other content is replaced.
+    """
+
+    name: str
+    module: str
+    content_id: Callable[[], str | None] = lambda: None
+
+
+def ensure_service(service: LocalService, idle_exit_seconds: int = IDLE_EXIT_SECONDS) -> str:
+    """Return the base URL of a running, healthy service, starting it if there is none.
+
+    Args:
+        service: Which one.
+        idle_exit_seconds: A service started here ends after this time without requests; 0 is never.
+
+    Raises:
+        ServiceError: it did not become healthy, the message names its log; or what it should serve does not exist.
+    """
+    if url := running_service(service):
+        return url
+    folder = _services_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{service.name}.lock", timeout=START_TIMEOUT_SECONDS * 2):
+        if url := running_service(service):
+            return url
+        record = read_record(_record_path(service))
+        outdated = process_of(record) if record and record.get("serves") != service.content_id() else None
+        if record and outdated:
+            logger.info("%s is replaced: it serves %s", service.name, record.get("serves"))
+            stop_process(outdated)
+            # A service that the stack started for as long as it runs keeps running that long.
+            idle_exit_seconds = record.get("idle_exit_seconds", idle_exit_seconds)
+        return _start(service, idle_exit_seconds)
+
+
+def running_service(service: LocalService) -> str | None:
+    """Return the base URL of the service if it runs, serves what the settings name and is healthy, else None."""
+    record = read_record(_record_path(service))
+    if record is None or record.get("serves") != service.content_id() or process_of(record) is None:
+        return None
+    url = _url(record)
+    return url if _is_healthy(url) else None
+
+
+def stop_services(timeout_seconds: float = 10) -> list[str]:
+    """Stop the processes recorded in the state folder and return the names of those that ran."""
+    records = sorted(_services_dir().glob("*.json"))
+    return [path.stem for path in records if stop_recorded(path, timeout_seconds)]
+
+
+def _start(service: LocalService, idle_exit_seconds: int) -> str:
+    port = free_port()
+    log_path = get_settings().state_dir / "logs" / f"{service.name}.log"
+    command = [sys.executable, "-m", service.module, "--port", str(port)]
+    command += ["--idle-exit-seconds", str(idle_exit_seconds)]
+    process = start_process(
+        command,
+        _record_path(service),
+        log_path,
+        os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
+        port=port,
+        serves=service.content_id(),
+        idle_exit_seconds=idle_exit_seconds,
+    )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if _is_healthy(url):
+            logger.info("Started %s at %s", service.name, url)
+            return url
+        time.sleep(0.1)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        stop_process(psutil.Process(process.pid))
+    _record_path(service).unlink(missing_ok=True)
+    raise ServiceError(f"The local {service.name} did not start; its log is {log_path}")
+
+
+def _services_dir() -> Path:
+    return get_settings().state_dir / "services"
+
+
+def _record_path(service: LocalService) -> Path:
+    return _services_dir() / f"{service.name}.json"
+
+
+def _url(record: Record) -> str:
+    return f"http://127.0.0.1:{record['port']}"
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        return local_get(f"{url}/health", 2).status_code == requests.codes.ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,106 @@
+"""Background processes of a state folder: started in a session of their own, recorded, found again, stopped."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workflows.common.files import write_text_atomically
+from workflows.common.settings import REPO_PATH
+
+Record = dict[str, Any]
+
+
+def start_process(
+    command: Sequence[str],
+    record_path: Path,
+    log_path: Path,
+    environment: Mapping[str, str] = os.environ,
+    **details: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a process in the project's folder and record it.
+
+    Its session is its own, so that neither Ctrl-C nor the end of the block that started it ends the process.
+
+    Args:
+        command: Program and arguments.
+        record_path: JSON file that identifies the process: `pid`, `created` and the details.
+        log_path: File that its output is added to.
+        environment: Variables of the process.
+        **details: JSON values that are kept in the record.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=REPO_PATH,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    record = {"pid": process.pid, "created": psutil.Process(process.pid).create_time(), **details}
+    write_text_atomically(record_path, json.dumps(record))
+    return process
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record of a process, None where there is none that can be read."""
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return record
+
+
+def process_of(record: Record) -> psutil.Process | None:
+    """Return the recorded process, unless it ended and another one has its id now."""
+    try:
+        process = psutil.Process(record["pid"])
+        is_same = abs(process.create_time() - record["created"]) < 1
+        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def recorded_process(record_path: Path) -> psutil.Process | None:
+    """Return the process of a record file if it is alive."""
+    record = read_record(record_path)
+    return process_of(record) if record else None
+
+
+def stop_process(process: psutil.Process, timeout_seconds: float = 10) -> None:
+    """End a process and its children: asked first, killed after the timeout."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [*process.children(recursive=True), process]
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.terminate()
+        _, alive = psutil.wait_procs(family, timeout=timeout_seconds)
+        for member in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(alive, timeout=timeout_seconds)
+
+
+def stop_recorded(record_path: Path, timeout_seconds: float = 10) -> bool:
+    """Stop the process of a record file, remove the file, and tell whether the process was alive."""
+    process = recorded_process(record_path)
+    if process is not None:
+        stop_process(process, timeout_seconds)
+    record_path.unlink(missing_ok=True)
+    return process is not None
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

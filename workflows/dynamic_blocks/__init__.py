@@ -1,0 +1,1 @@
+"""Fan-out: one item per thousand rows, a fun fact about each."""

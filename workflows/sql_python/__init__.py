@@ -1,0 +1,1 @@
+"""Passengers and how fresh ingestion is: the contract of a record, reading files."""
