@@ -6,5 +6,5 @@ if "data_exporter" not in globals():
 
 @data_exporter
 def trigger_llm_inference(*args, **kwargs):
-    """Start `llm_inference` once the data product that both pipelines read is fresh."""
+    """Start `llm_inference` after the data product that both pipelines read is up to date."""
     return start_next("llm_inference", kwargs)

@@ -6,5 +6,5 @@ if "data_exporter" not in globals():
 
 @data_exporter
 def trigger_ml_training_and_inference(*args, **kwargs):
-    """Start `ml_training_and_inference`, which reads the data product that this pipeline makes."""
+    """Start `ml_training_and_inference`, which reads the data product that this pipeline updates."""
     return start_next("ml_training_and_inference", kwargs)

@@ -7,6 +7,6 @@ if "data_exporter" not in globals():
 
 @data_exporter
 def trigger_spark_workflow(outputs, *args, **kwargs):
-    """Start `spark_workflow` with `fun_facts`: the outputs of all children, in the order of the items."""
+    """Start `spark_workflow` with `fun_facts`, the outputs of all child blocks in the order of the items."""
     fun_facts = in_order(outputs, "fun_fact")
     return {**start_next("spark_workflow", kwargs, {"fun_facts": fun_facts}), "fun_facts": fun_facts}

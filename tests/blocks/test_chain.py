@@ -63,7 +63,7 @@ def test_a_block_run_by_hand_starts_nothing(run_block):
 
 def test_no_facts_are_handed_on_as_an_empty_list(run_block, pipeline_run):
     run = pipeline_run("dynamic_blocks_workflow", "called_from_code", execution_date=datetime.now(UTC))
-    run_block("dynamic_blocks_workflow", "trigger_spark_workflow_without_facts", {"items": 0}, **kwargs_of(run))
+    run_block("dynamic_blocks_workflow", "trigger_spark_workflow_for_empty_plan", {"items": 0}, **kwargs_of(run))
     assert runs_of("spark_workflow")[-1].variables["fun_facts"] == []
 
 

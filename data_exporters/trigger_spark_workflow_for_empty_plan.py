@@ -5,6 +5,6 @@ if "data_exporter" not in globals():
 
 
 @data_exporter
-def trigger_spark_workflow_without_facts(*args, **kwargs):
-    """Start `spark_workflow` with an empty list: there were no items."""
+def trigger_spark_workflow_for_empty_plan(*args, **kwargs):
+    """Start `spark_workflow` with an empty list of `fun_facts`, because there are no items."""
     return start_next("spark_workflow", kwargs, {"fun_facts": []})
