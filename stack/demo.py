@@ -1,4 +1,4 @@
-"""The demo: ingestion, SQL + Python and all that follows from it, then the two documented calls."""
+"""The demo: run all pipelines in the order of the project graph, then make the two documented calls."""
 
 import json
 import time
@@ -11,44 +11,31 @@ from mage_server.callable_blocks import CALLABLE_BLOCKS, CallableBlock
 from stack.console import Console
 from stack.launch import INFERENCE, Stack
 from stack.mage_client import MageClient, MageError, PipelineRun, children
+from stack.project_graph import read_graph
+from workflows.common.settings import REPO_PATH
 
-CHAIN = (
-    "sql_python_workflow",
-    "dynamic_blocks_workflow",
-    "spark_workflow",
-    "ml_training_and_inference",
-    "llm_inference",
-)
-# Which pipelines a completed run of a pipeline has started.
-STARTS = {
-    "sql_python_workflow": ("dynamic_blocks_workflow", "ml_training_and_inference"),
-    "dynamic_blocks_workflow": ("spark_workflow",),
-    "ml_training_and_inference": ("llm_inference",),
-}
-DATA_PRODUCT = "core_users"
+GRAPH = read_graph(REPO_PATH)
 REFRESH = "GLOBAL_DATA_PRODUCT_TRIGGER"
 TIMEOUT_SECONDS = 900
 POLL_SECONDS = 1
 
 
-# The documented calls, with the variables that the schemas give as examples.
+# The two calls that the README documents, with the example variables of their schemas.
 CALLS = tuple(block for block in CALLABLE_BLOCKS if block.block in ("online_inference", "will_i_survive"))
 
 
 def run_demo(stack: Stack, console: Console) -> bool:
-    """Run the chain and the calls, print what came out, and say whether all of it worked."""
-    console.heading("Ingestion")
-    ingestion = follow(stack.client, start_or_join(stack, console, "ingestion"), console)
-    runs = list(ingestion)
-    if _all_completed(ingestion):
-        console.heading("SQL + Python, and all that it starts")
-        runs += follow(stack.client, start_or_join(stack, console, "sql_python_workflow"), console)
+    """Run all pipelines and the two calls, print the results, and return whether everything worked."""
+    runs: list[PipelineRun] = []
+    for pipeline in GRAPH.scheduled:
+        console.heading(f"{pipeline}, and all that it starts" if GRAPH.pipelines[pipeline].starts else pipeline)
+        runs += follow(stack.client, start_or_join(stack, console, pipeline), console)
+        if not _all_completed(runs):
+            break
     console.heading("Pipeline runs")
     console.rich.print(_table(runs))
-    chain_worked = _all_completed(runs) and {run.pipeline for run in runs} == {"ingestion", *CHAIN}
-    facts: list[str] = next(
-        (run.variables.get("fun_facts", []) for run in runs if run.pipeline == "spark_workflow"), []
-    )
+    chain_worked = _all_completed(runs) and {run.pipeline for run in runs} == set(GRAPH.pipelines)
+    facts: list[str] = next((run.variables["fun_facts"] for run in runs if "fun_facts" in run.variables), [])
     console.heading(f"Fun facts ({len(facts)})")
     for fact in facts:
         console.say(f"  - {fact}")
@@ -57,7 +44,7 @@ def run_demo(stack: Stack, console: Console) -> bool:
 
 
 def say_where(stack: Stack, console: Console) -> None:
-    """Print the address of the UI, the login, and the two calls ready to paste."""
+    """Print the address of the UI, the login, and the two calls as curl commands."""
     console.heading("Mage")
     console.say(f"  UI        {stack.server.url}")
     console.say(f"  login     {stack.settings.owner_email}")
@@ -68,9 +55,9 @@ def say_where(stack: Stack, console: Console) -> None:
 
 
 def start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
-    """Start a run, or join the one that the schedule has started since the stack is up.
+    """Return the run that the schedule has started since the stack is up, or start one.
 
-    On a new state folder every schedule makes its first run at once; the chain need not run twice.
+    On a new state folder every schedule starts its first run at once, and the chain need not run twice.
     """
     scheduled = [
         run
@@ -84,10 +71,10 @@ def start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
 
 
 def follow(client: MageClient, root: PipelineRun, console: Console) -> list[PipelineRun]:
-    """Follow a run and all that follows from it to their ends, and return them in the order of their ids.
+    """Wait until a run and all runs that it starts have ended, and return them in the order of their ids.
 
     Raises:
-        MageError: not all of them had ended in time.
+        MageError: not all of them ended within `TIMEOUT_SECONDS`.
     """
     deadline = time.monotonic() + TIMEOUT_SECONDS
     with console.progress() as progress:
@@ -104,24 +91,24 @@ def follow(client: MageClient, root: PipelineRun, console: Console) -> list[Pipe
 
 
 def _descendants(client: MageClient, root: PipelineRun) -> list[PipelineRun]:
-    if root.pipeline not in CHAIN:
-        return [run for run in client.runs(root.pipeline) if run.id == root.id]
-    known = [run for pipeline in CHAIN for run in client.runs(pipeline)]
+    chain = GRAPH.chain(root.pipeline)
+    known = [run for pipeline in chain for run in client.runs(pipeline)]
     found = [run for run in known if run.id == root.id]
     for run in found:
         found.extend(children(known, run))
-    # The refresh of the data product is nobody's child, but the chain waits for it.
-    refreshes = [run for run in client.refreshes(DATA_PRODUCT) if run.created_at >= root.created_at]
+    # No run of the chain starts the refresh of a data product, but the chain waits for it.
+    products = {product for pipeline in chain for product in GRAPH.pipelines[pipeline].data_products}
+    refreshes = [run for product in products for run in client.refreshes(product) if run.created_at >= root.created_at]
     return sorted(found + refreshes, key=lambda run: run.id)
 
 
 def is_one_missing(runs: Sequence[PipelineRun]) -> bool:
-    """Whether a completed run has not started yet what it starts: its child appears a moment later."""
+    """Return whether a completed run starts a pipeline whose run is not listed yet: it appears a moment later."""
     return any(
-        run.status == "completed" and run.trigger != REFRESH and pipeline not in started
+        run.status == "completed"
+        and run.trigger != REFRESH
+        and not GRAPH.pipelines[run.pipeline].starts.keys() <= {child.pipeline for child in children(runs, run)}
         for run in runs
-        for started in [{child.pipeline for child in children(runs, run)}]
-        for pipeline in STARTS.get(run.pipeline, ())
     )
 
 
@@ -140,7 +127,9 @@ def _table(runs: Sequence[PipelineRun]) -> Table:
     now = datetime.now(UTC)
     for run in runs:
         by = f"run {run.triggered_by}" if run.triggered_by else run.trigger
-        by = f"refresh of {DATA_PRODUCT}" if run.trigger == REFRESH else by
+        if run.trigger == REFRESH:
+            refreshed = (name for name, item in GRAPH.data_products.items() if item["object_uuid"] == run.pipeline)
+            by = f"refresh of {', '.join(refreshed)}"
         table.add_row(
             str(run.id), run.pipeline, by, run.status, f"{run.blocks_done}/{len(run.blocks)}", f"{run.seconds(now):.1f}"
         )
@@ -148,7 +137,7 @@ def _table(runs: Sequence[PipelineRun]) -> Table:
 
 
 def _call(stack: Stack, call: CallableBlock, console: Console) -> bool:
-    """Make a call and print its answer; say whether it was one."""
+    """Make a call, print its answer, and return whether there was one."""
     console.heading(f"POST /api/runs {call.pipeline}/{call.block}")
     begin = time.monotonic()
     try:
@@ -162,7 +151,7 @@ def _call(stack: Stack, call: CallableBlock, console: Console) -> bool:
 
 
 def curl_command(stack: Stack, call: CallableBlock) -> str:
-    """Return a call as a person with curl makes it, token included."""
+    """Return a call as a curl command, including the token."""
     body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.example}}
     return (
         f"curl -X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"

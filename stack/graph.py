@@ -1,8 +1,9 @@
-"""Draw `pipeline_graph.png`: the pipelines, their triggers, code triggers and the data product.
+"""Draw the graph of the project: `pipeline_graph.png`, and the same as Mermaid text in README.md.
 
 Run as `python -m stack.graph`.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from stack.project_graph import Pipeline, read_data_products, read_pipelines
+from stack.project_graph import DATA_PRODUCT, STARTS, WAITS_FOR, Edge, ProjectGraph, read_graph
 from workflows.common.settings import REPO_PATH
 
-OUTPUT = REPO_PATH / "pipeline_graph.png"
-COLUMN_WIDTH, BOX_WIDTH, LINE, GAP = 5.3, 4.1, 0.27, 0.75
+PICTURE = REPO_PATH / "pipeline_graph.png"
+README = REPO_PATH / "README.md"
+BEGIN, END = "<!-- pipeline graph: written by `make graph` -->", "<!-- end of pipeline graph -->"
+NO_SCHEDULE = "started by another pipeline"
+COLUMN_WIDTH, BOX_WIDTH, LINE, GAP = 5.5, 4.6, 0.27, 0.75
 COLORS = {
     "data_loader": "#2f6fb5",
     "transformer": "#7a4fb0",
@@ -29,38 +33,59 @@ COLORS = {
     "global_data_product": "#00796b",
 }
 STYLES: dict[str, dict[str, Any]] = {
-    "starts": {"color": "#b8860b", "linestyle": "-"},
-    "waits for": {"color": "#b03a5b", "linestyle": ":"},
-    "data product": {"color": "#00796b", "linestyle": "--"},
+    STARTS: {"color": "#b8860b", "linestyle": "-"},
+    WAITS_FOR: {"color": "#b03a5b", "linestyle": ":"},
+    DATA_PRODUCT: {"color": "#00796b", "linestyle": "--"},
 }
-Edge = tuple[str, str, str]
 Box = tuple[float, float, float]
 
 
-def edges_of(pipelines: dict[str, Pipeline], products: dict[str, dict]) -> list[Edge]:
-    """Return `(from, to, kind)`: what starts, waits for, or feeds what; a data product is a node of its own."""
-    edges: list[Edge] = []
-    for pipeline in pipelines.values():
-        edges += [(pipeline.uuid, target, "starts") for target in sorted(pipeline.starts)]
-        edges += [(source, pipeline.uuid, "waits for") for source in sorted(pipeline.waits_for)]
-        edges += [(product, pipeline.uuid, "data product") for product in sorted(pipeline.data_products)]
-    return edges + [(product["object_uuid"], name, "data product") for name, product in products.items()]
+def mermaid(graph: ProjectGraph) -> str:
+    """Return the graph as a Mermaid flowchart, in the code fence that GitHub renders."""
+    lines = ["```mermaid", "flowchart LR"]
+    for name in graph.order:
+        if name in graph.data_products:
+            lines.append(f'    {name}[("{name}<br>global data product")]')
+        else:
+            lines.append(f'    {name}["{"<br>".join(filter(None, (name, graph.pipelines[name].schedule)))}"]')
+    for edge in sorted(graph.edges, key=lambda edge: graph.order.index(edge.source)):
+        lines.append(f"    {edge.source} {_mermaid_arrow(edge, graph)} {edge.target}")
+    return "\n".join([*lines, "```"])
 
 
-def columns_of(nodes: list[str], edges: list[Edge]) -> dict[str, int]:
-    """Return the column of each node: the length of the longest way to it."""
-    columns = dict.fromkeys(nodes, 0)
-    for _ in nodes:
-        for source, target, _kind in edges:
-            columns[target] = max(columns[target], columns[source] + 1)
+def _mermaid_arrow(edge: Edge, graph: ProjectGraph) -> str:
+    if edge.kind == STARTS:
+        return f'-->|"{", passes ".join(("starts", *edge.variables))}"|'
+    if edge.kind == WAITS_FOR:
+        return '-.->|"is awaited by"|'
+    return f'==>|"{"updates" if edge.target in graph.data_products else "is read by"}"|'
+
+
+def with_mermaid(readme: str, graph: ProjectGraph) -> str:
+    """Return the text of README.md with the Mermaid flowchart between the two comments replaced.
+
+    Raises:
+        ValueError: the comments are not there.
+    """
+    section = f"{BEGIN}\n{mermaid(graph)}\n{END}"
+    text, count = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: section, readme, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"README.md needs the lines {BEGIN!r} and {END!r} once each; found {count} pairs")
+    return text
+
+
+def columns_of(graph: ProjectGraph) -> dict[str, int]:
+    """Return the column of each node: the length of the longest path to it."""
+    columns = dict.fromkeys([*graph.pipelines, *graph.data_products], 0)
+    for name in graph.order:
+        columns[name] = max((columns[edge.source] + 1 for edge in graph.edges if edge.target == name), default=0)
     return columns
 
 
-def draw(project: Path, output: Path) -> None:
-    """Draw the graph of a project into a PNG file."""
-    pipelines, products = read_pipelines(project), read_data_products(project)
-    edges = edges_of(pipelines, products)
-    columns = columns_of([*pipelines, *products], edges)
+def draw(graph: ProjectGraph, output: Path) -> None:
+    """Draw the graph into a PNG file."""
+    pipelines, products, edges = graph.pipelines, graph.data_products, graph.edges
+    columns = columns_of(graph)
     heights = {uuid: LINE * (len(pipeline.blocks) + 2.2) for uuid, pipeline in pipelines.items()}
     heights |= dict.fromkeys(products, LINE * 2.6)
     boxes: dict[str, Box] = {}
@@ -72,13 +97,12 @@ def draw(project: Path, output: Path) -> None:
         for node in members:
             boxes[node] = (column * COLUMN_WIDTH, top - heights[node], heights[node])
             top -= heights[node] + GAP
-    figure, axes = plt.subplots(figsize=(3.5 * (max(columns.values()) + 1), 6.2))
-    for source, target, kind in edges:
+    figure, axes = plt.subplots(figsize=(3.6 * (max(columns.values()) + 1), 6.2))
+    for source, target, kind, _ in edges:
         _draw_edge(axes, boxes[source], boxes[target], kind, columns[target] - columns[source])
     for uuid, pipeline in pipelines.items():
-        schedule = f"schedule: {pipeline.schedule}" if pipeline.schedule else "started from code or over the API"
         lines = [(block["uuid"], COLORS[block["type"]]) for block in pipeline.blocks]
-        _draw_box(axes, boxes[uuid], uuid, schedule, lines)
+        _draw_box(axes, boxes[uuid], uuid, pipeline.schedule or NO_SCHEDULE, lines)
     for name, product in products.items():
         stale = f"stale after {product['outdated_after']['seconds']:,} s"
         _draw_box(axes, boxes[name], name, f"global data product, {stale}", [])
@@ -101,9 +125,9 @@ def _draw_box(axes: Axes, box: Box, title: str, subtitle: str, lines: list[tuple
 
 
 def _rank(node: str, edges: list[Edge], boxes: dict[str, Box]) -> tuple[float, bool]:
-    """Order a column from the top by the height of what leads to its nodes, so that few edges cross."""
-    heights = [boxes[source][1] + boxes[source][2] / 2 for source, target, _ in edges if target == node]
-    return (-sum(heights) / len(heights) if heights else 0, any(source == node for source, _, _ in edges))
+    """Sort key of a column, from the top: the mean height of the nodes with an edge to this one, so few edges cross."""
+    heights = [boxes[edge.source][1] + boxes[edge.source][2] / 2 for edge in edges if edge.target == node]
+    return (-sum(heights) / len(heights) if heights else 0, any(edge.source == node for edge in edges))
 
 
 def _draw_edge(axes: Axes, source: Box, target: Box, kind: str, columns: int) -> None:
@@ -111,7 +135,7 @@ def _draw_edge(axes: Axes, source: Box, target: Box, kind: str, columns: int) ->
     end = (target[0] - 0.08, target[1] + target[2] / 2)
     bend = 0.06
     if columns > 1 and kind == "data product":
-        # Below what stands in between.
+        # Draw it below the boxes in between.
         start = (source[0] + BOX_WIDTH / 2, source[1] - 0.08)
         end = (target[0] + BOX_WIDTH / 2, target[1] - 0.08)
         bend = 0.45
@@ -133,5 +157,7 @@ def _finish(axes: Axes, boxes: dict[str, Box]) -> None:
 
 
 if __name__ == "__main__":
-    draw(REPO_PATH, OUTPUT)
-    sys.stdout.write(f"Drawn: {OUTPUT.name}\n")
+    project_graph = read_graph(REPO_PATH)
+    draw(project_graph, PICTURE)
+    README.write_text(with_mermaid(README.read_text(encoding="utf-8"), project_graph), encoding="utf-8")
+    sys.stdout.write(f"Written: {PICTURE.name} and the graph in {README.name}\n")

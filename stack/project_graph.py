@@ -1,11 +1,12 @@
-"""The graph of the project, read from the pipelines' own YAML and from the blocks' own calls."""
+"""The graph of the project, read from the pipelines' YAML and from the Python source of their blocks."""
 
-import re
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -18,6 +19,23 @@ FOLDER_OF_TYPE = {
     "conditional": "conditionals",
 }
 SUFFIX_OF_LANGUAGE = {"python": ".py", "sql": ".sql"}
+STARTS, WAITS_FOR, DATA_PRODUCT = "starts", "waits for", "data product"
+
+
+class Edge(NamedTuple):
+    """An arrow of the graph, from what runs first to what runs later.
+
+    Attributes:
+        source: Pipeline or data product.
+        target: Pipeline or data product.
+        kind: `STARTS`, `WAITS_FOR` (the target waits for the source) or `DATA_PRODUCT` (written or read).
+        variables: Names of the runtime variables that the source passes to the target.
+    """
+
+    source: str
+    target: str
+    kind: str
+    variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,7 @@ class Pipeline:
 
     @property
     def folder(self) -> Path:
-        """Where its YAML is."""
+        """Folder of its YAML files."""
         return self.project / "pipelines" / self.uuid
 
     @cached_property
@@ -57,8 +75,9 @@ class Pipeline:
 
     @property
     def schedule(self) -> str | None:
-        """Interval of its time trigger, if it has one."""
-        return next((item["schedule_interval"] for item in self.triggers if item["schedule_type"] == "time"), None)
+        """Name of its time trigger in words, such as "every 15 minutes", if it has one."""
+        names = (trigger["name"] for trigger in self.triggers if trigger["schedule_type"] == "time")
+        return next((name.replace("_", " ") for name in names), None)
 
     @property
     def data_products(self) -> set[str]:
@@ -69,41 +88,94 @@ class Pipeline:
             if block["type"] == "global_data_product"
         }
 
-    @property
-    def starts(self) -> set[str]:
-        """Pipelines that its blocks start."""
-        return self._named_in_sources(r'start_next\(\s*"(\w+)"')
+    @cached_property
+    def starts(self) -> dict[str, tuple[str, ...]]:
+        """Pipelines that its blocks start, with the names of the runtime variables passed to each."""
+        return {_text(call.args[0]): _variables(call) for call in self._calls("start_next")}
 
-    @property
+    @cached_property
     def waits_for(self) -> set[str]:
         """Pipelines that its sensors wait for."""
-        return self._named_in_sources(r'recent_runs\(\s*"(\w+)"')
+        return {_text(call.args[0]) for call in self._calls("recent_runs")}
 
     def block_file(self, block: dict[str, Any]) -> Path | None:
-        """Return the source of a block; a global data product has none."""
+        """Return the source file of a block, None for a global data product."""
         if block["type"] == "global_data_product":
             return None
         folder = self.project / FOLDER_OF_TYPE[block["type"]]
         return folder / f"{block['uuid']}{SUFFIX_OF_LANGUAGE[block['language']]}"
 
-    def _named_in_sources(self, pattern: str) -> set[str]:
-        return {name for source in self._sources() for name in re.findall(pattern, source)}
-
-    def _sources(self) -> Iterator[str]:
+    def _calls(self, function: str) -> Iterator[ast.Call]:
+        """Yield the calls of a function in the Python blocks."""
         for block in self.all_blocks:
             path = self.block_file(block)
             if path is not None and path.suffix == ".py":
-                yield path.read_text(encoding="utf-8")
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
+                        yield node
 
 
-def read_pipelines(project: Path) -> dict[str, Pipeline]:
-    """Return the pipelines of a project by name."""
-    folders = sorted(path for path in (project / "pipelines").iterdir() if (path / "metadata.yaml").is_file())
-    return {folder.name: Pipeline(project, folder.name) for folder in folders}
+@dataclass(frozen=True)
+class ProjectGraph:
+    """The pipelines and global data products of a project, by name, and how they depend on each other."""
+
+    pipelines: dict[str, Pipeline]
+    data_products: dict[str, dict[str, Any]]
+
+    @cached_property
+    def edges(self) -> list[Edge]:
+        """All edges between pipelines and data products."""
+        edges = [Edge(product["object_uuid"], name, DATA_PRODUCT) for name, product in self.data_products.items()]
+        for name, pipeline in self.pipelines.items():
+            edges += [Edge(target, name, WAITS_FOR) for target in sorted(pipeline.waits_for)]
+            edges += [Edge(name, target, STARTS, variables) for target, variables in sorted(pipeline.starts.items())]
+            edges += [Edge(product, name, DATA_PRODUCT) for product in sorted(pipeline.data_products)]
+        return edges
+
+    @cached_property
+    def order(self) -> list[str]:
+        """Pipelines and data products, each after everything that it depends on.
+
+        Raises:
+            graphlib.CycleError: there is a cycle.
+        """
+        sorter: TopologicalSorter[str] = TopologicalSorter({name: () for name in self.pipelines})
+        for edge in self.edges:
+            sorter.add(edge.target, edge.source)
+        return list(sorter.static_order())
+
+    @property
+    def scheduled(self) -> list[str]:
+        """Pipelines with a schedule, each after those that it waits for."""
+        return [name for name in self.order if name in self.pipelines and self.pipelines[name].schedule]
+
+    def chain(self, first: str) -> list[str]:
+        """Return a pipeline and all pipelines that its run starts, directly or through others."""
+        found = [first]
+        for name in found:
+            found += [target for target in self.pipelines[name].starts if target not in found]
+        return found
 
 
-def read_data_products(project: Path) -> dict[str, dict[str, Any]]:
-    """Return the global data products of a project by name."""
+def read_graph(project: Path) -> ProjectGraph:
+    """Read the graph of a Mage project."""
+    folders = sorted(path.parent for path in project.glob("pipelines/*/metadata.yaml"))
     text = (project / "global_data_products.yaml").read_text(encoding="utf-8")
-    products: dict[str, dict[str, Any]] = yaml.safe_load(text)
-    return products
+    return ProjectGraph({folder.name: Pipeline(project, folder.name) for folder in folders}, yaml.safe_load(text))
+
+
+def _text(node: ast.expr) -> str:
+    """Return the value of a string literal.
+
+    Raises:
+        ValueError: the pipeline's name is not written as a string literal, so the graph cannot be read.
+    """
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        raise ValueError(f"Write the pipeline's name as a string literal, not {ast.unparse(node)}")
+    return node.value
+
+
+def _variables(call: ast.Call) -> tuple[str, ...]:
+    """Return the keys of the dictionary that is the third argument of `start_next`."""
+    given = call.args[2] if len(call.args) > 2 else None
+    return tuple(_text(key) for key in given.keys if key) if isinstance(given, ast.Dict) else ()

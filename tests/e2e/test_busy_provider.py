@@ -8,7 +8,7 @@ from itertools import cycle
 import pytest
 
 from stack.console import Console
-from stack.demo import CHAIN, follow
+from stack.demo import GRAPH, follow
 from stack.launch import Stack, running_stack
 from stack.mage_client import wait_until
 from tests.provider import Provider, answer, failure
@@ -61,7 +61,7 @@ def stack(tmp_path, monkeypatch: pytest.MonkeyPatch, provider: Provider) -> Iter
 def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, provider):
     first = wait_until(lambda: next(iter(stack.client.runs("sql_python_workflow")), None), 120)
     runs = follow(stack.client, first, Console())
-    assert {run.pipeline for run in runs} == set(CHAIN)
+    assert {run.pipeline for run in runs} == set(GRAPH.chain("sql_python_workflow"))
     assert {run.status for run in runs} == {"completed"}
     questions = 10 + 3
     assert len(provider.requests) == 2 * questions, "each was refused once and answered once"

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from stack.console import Console
-from stack.demo import CHAIN, follow
+from stack.demo import GRAPH, follow
 from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
 from workflows.common.local_services import stop_services
 from workflows.common.processes import free_port, stop_process
@@ -63,5 +63,5 @@ def test_the_schedules_run_all_six_pipelines(client):
 
     console = Console()
     runs = follow(client, first("ingestion"), console) + follow(client, first("sql_python_workflow"), console)
-    assert {run.pipeline for run in runs} == {"ingestion", *CHAIN}
+    assert {run.pipeline for run in runs} == set(GRAPH.pipelines)
     assert {run.status for run in runs} == {"completed"}

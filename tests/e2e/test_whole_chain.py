@@ -9,12 +9,10 @@ import pandas as pd
 import pytest
 import requests
 
-from stack.demo import CALLS, CHAIN, curl_command
+from stack.demo import CALLS, GRAPH, curl_command
 from stack.mage_client import CLIENT_ID, children, wait_until
 from workflows.common.processes import recorded_process
 from workflows.common.settings import REPO_PATH
-
-PIPELINES = ("ingestion", *CHAIN)
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -199,7 +197,7 @@ def test_a_model_server_that_dies_under_way_is_started_again(e2e_state_dir, stac
 
 def test_no_block_of_any_run_was_scheduled_twice(stack, demo_worked):
     """A scheduler that looks while a run is being made must not make its block runs again."""
-    for pipeline in PIPELINES:
+    for pipeline in GRAPH.pipelines:
         for run in stack.client.runs(pipeline):
             names = [block.block for block in run.blocks]
             assert len(names) == len(set(names)), f"{pipeline} #{run.id}: {names}"
