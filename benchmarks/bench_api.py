@@ -25,8 +25,8 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.servers import RunningServer, copy_repository, mage_command, run_api_command, start_server
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
-from tests.run_api.servers import RunningServer, copy_repository, mage_command, run_api_command, start_server
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH
 

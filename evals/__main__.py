@@ -17,14 +17,15 @@ The survival model is fitted on the bundled passengers, whatever is configured. 
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
-from benchmarks.environment import environment
 from evals.cases import ADVICE, BLOCKS, HALVES, Case, all_cases, survival_model
 from evals.evaluation import Outcome, Score, evaluate, score
 from stack.console import Console
@@ -72,7 +73,10 @@ def settings_of(model: str | None) -> Iterator[Settings]:
         yield settings.model_copy(update={"llm_model": model}) if model else settings
         return
     # There is one local server per state folder.
-    with tempfile.TemporaryDirectory() as state, environment({"STATE_DIR": state, "LOCAL_MODEL_PATH": str(path)}):
+    with (
+        tempfile.TemporaryDirectory() as state,
+        patch.dict(os.environ, {"STATE_DIR": state, "LOCAL_MODEL_PATH": str(path)}),
+    ):
         others = ("openai_api_key", "openai_base_url", "openai_api_version", "llm_model", "llm_extra_parameters")
         try:
             yield get_settings().model_copy(update=dict.fromkeys(others))

@@ -1,31 +1,40 @@
 """Servers that the tests of this folder share; each starts when the first test asks for it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.run_api.servers import (
+from benchmarks.servers import (
     RunningServer,
     copy_repository,
-    language_model,
+    instant_model,
     mage_command,
     run_api_command,
     start_server,
 )
 
+SMALL_PROJECT = Path(__file__).parent / "project"
+
+
+@pytest.fixture
+def project_folder(tmp_path: Path) -> Path:
+    """A folder with a copy of the small project."""
+    return _with_small_project(tmp_path)
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The server as it is by default."""
-    yield from _running(tmp_path_factory.mktemp("server"), *run_api_command())
+    yield from _running(_with_small_project(tmp_path_factory.mktemp("server")), *run_api_command())
 
 
 @pytest.fixture(scope="session")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server whose limits are soon reached."""
     yield from _running(
-        tmp_path_factory.mktemp("tight"),
+        _with_small_project(tmp_path_factory.mktemp("tight")),
         *run_api_command(),
         RUN_API_WORKERS="2",
         RUN_API_QUEUE="2",
@@ -38,15 +47,14 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Mage as it is installed, on the same project."""
-    yield from _running(tmp_path_factory.mktemp("shipped"), *mage_command())
+    yield from _running(_with_small_project(tmp_path_factory.mktemp("shipped")), *mage_command())
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The two pipelines of this repository that are called, with a trained model and no decision framework."""
     folder = copy_repository(tmp_path_factory.mktemp("repository"))
-    with language_model() as url:
-        environment = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "LLM_MODEL": "stand-in"}
+    with instant_model() as environment:
         yield from _running(folder, *run_api_command(), **environment)
 
 
@@ -55,6 +63,11 @@ def shipped_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     """The same, on Mage as it is installed."""
     folder = copy_repository(tmp_path_factory.mktemp("shipped_repository"))
     yield from _running(folder, *mage_command())
+
+
+def _with_small_project(folder: Path) -> Path:
+    shutil.copytree(SMALL_PROJECT, folder / "project")
+    return folder
 
 
 def _running(folder: Path, *command: str, **environment: str) -> Iterator[RunningServer]:

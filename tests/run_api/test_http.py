@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 import requests
 
+from benchmarks.servers import RunningServer
 from mage_server.run_api.handlers import VERSION
 from mage_server.run_api.schema import openapi
-from tests.run_api.servers import RunningServer
 
 
 def error_of(response: requests.Response, status: int) -> dict[str, Any]:

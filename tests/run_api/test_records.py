@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from tests.run_api.servers import RunningServer, run_api_command, start_server
+from benchmarks.servers import RunningServer, run_api_command, start_server
 
 RUNS = "SELECT id, status, started_at, completed_at, variables, pipeline_uuid FROM pipeline_run WHERE variables LIKE ?"
 
@@ -174,8 +174,8 @@ class TestInMage:
 
 
 class TestEnd:
-    def test_records_are_flushed_and_calls_end_when_the_server_stops(self, tmp_path: Path):
-        server = start_server(tmp_path, *run_api_command(), RUN_API_RETENTION_DAYS="0.0005")
+    def test_records_are_flushed_and_calls_end_when_the_server_stops(self, project_folder: Path):
+        server = start_server(project_folder, *run_api_command(), RUN_API_RETENTION_DAYS="0.0005")
         try:
             token = server.token("behaviour")
             for number in range(60):
@@ -195,7 +195,7 @@ class TestEnd:
         self._age(server)
         kept = next((server.folder / "data").glob("*/pipelines/behaviour/.logs/*")) / "20200101T000000"
         kept.mkdir()
-        again = start_server(tmp_path, *run_api_command(), RUN_API_RETENTION_DAYS="1")
+        again = start_server(project_folder, *run_api_command(), RUN_API_RETENTION_DAYS="1")
         try:
             deadline = time.monotonic() + 30
             while again.rows("SELECT count(*) FROM pipeline_run")[0][0] > 1 and time.monotonic() < deadline:

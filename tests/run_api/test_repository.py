@@ -19,10 +19,10 @@ from schemathesis.specs.openapi.checks import (
     use_after_free,
 )
 
+from benchmarks.servers import RunningServer
 from mage_server.callable_blocks import CALLABLE_BLOCKS, PASSENGER_EXAMPLE
 from mage_server.run_api.handlers import VERSION
 from mage_server.run_api.schema import openapi, variables_schema
-from tests.run_api.servers import RunningServer
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 
 CALL = ("ml_training_and_inference", "online_inference")

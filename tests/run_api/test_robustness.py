@@ -9,7 +9,7 @@ from uuid import uuid4
 import psutil
 import requests
 
-from tests.run_api.servers import RunningServer, run_api_command, start_server
+from benchmarks.servers import RunningServer, run_api_command, start_server
 
 MIB = 1024 * 1024
 
@@ -145,8 +145,8 @@ def test_no_token_in_any_log(server: RunningServer):
     assert not [token for token in tokens for text in texts if token in text]
 
 
-def test_calls_under_way_end_before_the_server_does(tmp_path: Path):
-    server = start_server(tmp_path, *run_api_command())
+def test_calls_under_way_end_before_the_server_does(project_folder: Path):
+    server = start_server(project_folder, *run_api_command())
     try:
         with concurrent.futures.ThreadPoolExecutor(3) as clients:
             call = clients.submit(server.call, "behaviour", "wait", {"seconds": 2, "mark": "last"})

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import pytest
 
-from tests.run_api.servers import RunningServer
+from benchmarks.servers import RunningServer
 
 # On later releases Mage's own handler fails for every call.
 pytestmark = pytest.mark.skipif(version("mage-ai") != "0.9.79", reason="Mage's own handler works on 0.9.79 alone")

@@ -1,6 +1,5 @@
-"""Real servers for the tests: each has a copy of the project, a database and folders of its own."""
+"""Real servers for benchmarks and tests: each has a project, a database and folders of its own."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,18 +19,19 @@ from typing import Any
 import psutil
 import requests
 
+from mage_server.callable_blocks import CALLABLE_BLOCKS
+from stack.project_graph import FOLDER_OF_TYPE
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passenger_files import load_passengers
 from workflows.survival.train_and_promote import train_survival_model
 
-PROJECT = Path(__file__).parent / "project"
 START_SECONDS = 120
 
 
 @dataclass
 class RunningServer:
-    """A server and what tests ask it and look at."""
+    """A server, with helpers to call it and to look into its database and log."""
 
     url: str
     folder: Path
@@ -88,12 +89,13 @@ class RunningServer:
 
 
 def start_server(folder: Path, *command: str, **environment: str) -> RunningServer:
-    """Start a server by `command PROJECT --host … --port …` and wait until it answers and knows its triggers.
+    """Start a server on the project in `folder/project` and wait until it answers and has loaded its triggers.
 
-    The project is the one in `folder`, else a copy of the small one of these tests.
+    Args:
+        folder: Holds the project; the server's state goes here too.
+        *command: Program and first arguments; the project, `--host` and `--port` are added.
+        **environment: Variables of the server on top of the defaults below.
     """
-    if not (folder / "project").exists():
-        shutil.copytree(PROJECT, folder / "project")
     port = free_port()
     env = {
         **os.environ,
@@ -132,14 +134,14 @@ def start_server(folder: Path, *command: str, **environment: str) -> RunningServ
 
 
 def copy_repository(folder: Path) -> Path:
-    """Copy what a server needs of the two pipelines that are called, and train a model for it."""
+    """Copy the pipelines with callable blocks into `folder/project`, train a model for them, and return `folder`."""
     project = folder / "project"
     for name in ("metadata.yaml", "io_config.yaml", "global_data_products.yaml"):
         project.mkdir(exist_ok=True)
         shutil.copy(REPO_PATH / name, project / name)
-    for pipeline in ("ml_training_and_inference", "llm_inference"):
+    for pipeline in {block.pipeline for block in CALLABLE_BLOCKS}:
         shutil.copytree(REPO_PATH / "pipelines" / pipeline, project / "pipelines" / pipeline)
-    for name in ("data_loaders", "transformers", "data_exporters", "sensors", "custom", "conditionals"):
+    for name in FOLDER_OF_TYPE.values():
         shutil.copytree(REPO_PATH / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     passengers = load_passengers(str(REPO_PATH / "data" / "titanic.csv"))
     train_survival_model(passengers, folder / "state" / "models", repeats=1)
@@ -147,40 +149,43 @@ def copy_repository(folder: Path) -> Path:
 
 
 def run_api_command() -> tuple[str, ...]:
-    return (sys.executable, "-m", "mage_server.server")
+    return (sys.executable, "-m", "mage_server")
 
 
 def mage_command() -> tuple[str, ...]:
     return (str(Path(sys.executable).with_name("mage")), "start")
 
 
-@contextlib.contextmanager
-def language_model() -> Iterator[str]:
-    """Serve a model that always says the same, which the blocks replace by their own words."""
+class InstantModel(BaseHTTPRequestHandler):
+    """Answers every chat completion at once with an empty object."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            message = {"role": "assistant", "content": "{}"}
-            choice = {"index": 0, "finish_reason": "stop", "message": message}
-            body = {"id": "1", "object": "chat.completion", "created": 0, "model": "stand-in", "choices": [choice]}
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "{}"}}
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "instant", "choices": [choice]}
+        body = json.dumps(answer | {"usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
+    def log_message(self, *_: object) -> None:
+        """Write nothing to the terminal."""
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}/v1"
-    finally:
-        http.shutdown()
-        http.server_close()
+
+@contextmanager
+def instant_model() -> Iterator[dict[str, str]]:
+    """Serve `InstantModel`, and yield the environment variables that choose it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), InstantModel) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield {"OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1", "LLM_MODEL": "instant"}
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _is_up(server: RunningServer, triggers: int) -> bool:
