@@ -8,7 +8,7 @@ Paths lead into the answer and the inputs; `[]` stands for every item of a list.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -44,6 +44,11 @@ def stands_in(quote: str, source: str) -> bool:
 def _plain(text: str) -> str:
     text = printable(text).translate(str.maketrans("’‘“”–—", "''\"\"--"))
     return " ".join(text.casefold().split())
+
+
+def _first_match(patterns: Iterable[str], text: str) -> str | None:
+    matches = (re.search(one, text, re.IGNORECASE | re.MULTILINE) for one in patterns)
+    return next((match.group() for match in matches if match), None)
 
 
 def _compilable(text: str) -> str:
@@ -90,13 +95,14 @@ class CodeCheck:
 
 
 class DeclaredCheck(BaseModel):
-    """A check of a prompt file: of the values at `field`, against those at `inputs`."""
+    """A check of a prompt file: of the values at `field`, against those at `inputs`, and `also` of the answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
     field: Path
     inputs: list[Path] = Field(default_factory=list)
+    also: list[Path] = Field(default_factory=list)
 
     @property
     def checked_field(self) -> str:
@@ -106,6 +112,7 @@ class DeclaredCheck(BaseModel):
     def problem(self, answer: Values, inputs: Values) -> str | None:
         """Say what is wrong with the first wrong value, None if nothing is."""
         known = [value for path in self.inputs for value in select(inputs, path)]
+        known += [value for path in self.also for value in select(answer, path)]
         problems = (self._find(value, known) for value in select(answer, self.field))
         return next((f"{self.field} {problem}" for problem in problems if problem is not None), None)
 
@@ -158,25 +165,30 @@ class Avoids(DeclaredCheck):
     patterns: list[Pattern] = Field(min_length=1)
 
     def _find(self, value: Any, known: list[Any]) -> str | None:  # noqa: ARG002
-        found = next(filter(None, (re.search(one, str(value), re.IGNORECASE) for one in self.patterns)), None)
-        return None if found is None else f"must not say {found.group()!r:.60}"
+        found = _first_match(self.patterns, str(value))
+        return None if found is None else f"must not say {found!r:.60}"
 
 
 class States(DeclaredCheck):
-    """The text has a pattern of the input's value, and none of another value."""
+    """No sentence has a pattern of another value than the input's; with `required`, one has a pattern of its value.
+
+    Sentences that match `unless` are left out: they may speak of what did not happen.
+    """
 
     name = "states"
     patterns: dict[str, list[Pattern]] = Field(min_length=2)
+    required: bool = True
+    unless: Pattern = r"(?!)"
 
     def _find(self, value: Any, known: list[Any]) -> str | None:
         wanted = str(known[0])
-        for name, patterns in self.patterns.items():
-            found = next(filter(None, (re.search(one, str(value), re.IGNORECASE) for one in patterns)), None)
-            if name != wanted and found:
-                return f"says {found.group()!r:.60}, but it is {wanted!r}"
-            if name == wanted and not found:
-                return f"does not say that it is {wanted!r}"
-        return None
+        sentences = re.split(r"(?<=[.!?;])\s+", str(value))
+        text = "\n".join(one for one in sentences if not re.search(self.unless, one, re.IGNORECASE))
+        found = {name: _first_match(patterns, text) for name, patterns in self.patterns.items()}
+        wrong = next((said for name, said in found.items() if name != wanted and said), None)
+        if wrong is not None:
+            return f"says {wrong!r:.60}, but it is {wanted!r}"
+        return f"does not say that it is {wanted!r}" if self.required and not found.get(wanted) else None
 
 
 class Signs(DeclaredCheck):
