@@ -42,8 +42,8 @@ def will_i_survive(
         `survives` and `probability` (the model's likelihood, or the framework's rate where no answer of the model was
         accepted), `answer` (text), `reasons` (each with its source, framework or bio, and a quote), `framework_rate`
         (computed), `difference` (where and why both differ, None if they do not), `attributes` and `traits` read in the
-        bio with their quotes, `reading` (who read it, and what was ignored), `group` of the rate, `framework_version`,
-        and where the answer comes from, see `Answer.provenance`.
+        bio with their quotes, `reading` (how the model read, and what was ignored), `group` of the rate,
+        `framework_version`, and where the answer comes from, see `Answer.provenance`.
 
     Raises:
         InvalidInputError: `.fields` names `about_me` or `about_me.bio`.
@@ -165,4 +165,4 @@ def _people(group: Group) -> str:
 
 def _about(reading: Reading) -> dict[str, Any]:
     kept = ("source", "model", "attempts", "refusals", "cached")
-    return {"read_by": reading.read_by, "ignored": reading.ignored, **{name: reading.provenance[name] for name in kept}}
+    return {"ignored": reading.ignored, **{name: reading.provenance[name] for name in kept}}

@@ -1,14 +1,14 @@
 """Read what a bio says about its author: each attribute with the quote that it comes from.
 
 A language model reads it, in any language. A value counts only if its quote stands in the bio and if it keeps the
-rules of the passenger's contract. Where the model reads nothing, a small reader by rules finds age, sex and class in
-plain English.
+rules of the passenger's contract. Where the model reads nothing, or invents quotes, a small reader by rules finds age,
+sex and class in plain English.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from workflows.advice.framework import Value
 from workflows.ai_blocks.answers import Answer, ask
@@ -36,17 +36,15 @@ class Reading:
     """What was read in a bio.
 
     Attributes:
-        attributes: Name: `value` and `quote`.
+        attributes: Name: `value`, `quote`, and who has read it: `read_by` is "model" or "rules".
         traits: Further facts that may matter, each with `trait` and `quote`.
         ignored: Why values of the model do not count.
-        read_by: "model", or "rules" where the model read no attribute.
         provenance: Of the model's answer, see `Answer.provenance`.
     """
 
     attributes: dict[str, dict[str, Any]]
     traits: list[dict[str, str]]
     ignored: list[str]
-    read_by: Literal["model", "rules"]
     provenance: dict[str, Any]
 
     def known_values(self) -> dict[str, Value]:
@@ -90,9 +88,11 @@ def read_bio(bio: str, model: LanguageModel | None = None, pipeline_run_id: int 
     """
     answer = ask("read_bio", {"about_me": {"bio": bio}}, model=model, pipeline_run_id=pipeline_run_id)
     attributes, ignored = _verified(answer, bio)
+    if not attributes or ignored:
+        # A model that reads nothing, or invents quotes, has not read well; one that reads well leaves out on purpose.
+        attributes = read_by_rules(bio) | attributes
     traits = [trait for trait in answer.values["traits"] if stands_in(trait["quote"], bio)]
-    read_by: Literal["model", "rules"] = "model" if attributes else "rules"
-    return Reading(attributes or read_by_rules(bio), traits, ignored, read_by, answer.provenance())
+    return Reading(attributes, traits, ignored, answer.provenance())
 
 
 def _verified(answer: Answer, bio: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -116,41 +116,47 @@ def _verified(answer: Answer, bio: str) -> tuple[dict[str, dict[str, Any]], list
         except ValueError as error:
             ignored.append(f"{name} {entry['value']!r:.40}: {error}")
         else:
-            found.setdefault(name, {"value": value, "quote": quote})
+            found.setdefault(name, {"value": value, "quote": quote, "read_by": "model"})
     return found, ignored
 
 
-# "my sister", "a friend of mine": what follows is said of somebody else.
-_OF_OTHERS = re.compile(
-    r"\b(?:my|his|her|their|our|your)\s+(?:\w+\s+){0,2}$|\b(?:he|she|they)\b[^.]*$|\b(?:not|never|no longer)\b[^.,;]*$",
-    re.I,
+# What follows in the sentence is said of somebody else ("my sister", "with a husband"), denied, wished for or past.
+_NOT_OF_AUTHOR = re.compile(
+    r"\b(?:my|his|her|their|our|your|with|he|she|they|not|never|no longer|feel|dream|wish|want|hope|would|could|if|once"
+    r"|used to|was|were)\b[^.!?;]*$",
+    re.IGNORECASE,
 )
 _AGE = re.compile(
-    r"\b(\d{1,3})[\s-]*(?:years?[\s-]*old|y/?o\b|yrs?\b)|\b(?:I am|I'm|aged?:?)\s+(\d{1,3})\b(?!\s*(?:%|km))", re.I
+    r"\b(\d{1,3})[\s-]*(?:years?[\s-]*old|y/?o\b|yrs?\b)"
+    r"|\b(?:I am|I'm|aged?:?)\s+(\d{1,3})\b(?!['’%]|\s*(?:%|km|kg|cm))",
+    re.IGNORECASE,
 )
 _SEXES = {
-    "female": re.compile(r"\b(?:female|woman|girl|lady|mother|wife|widow|daughter|she/her)\b", re.I),
-    "male": re.compile(r"\b(?:male|man|boy|gentleman|guy|father|husband|widower|son|he/him)\b", re.I),
+    "female": re.compile(r"\b(?:female|woman|girl|lady|mother|wife|widow|daughter|she/her)\b", re.IGNORECASE),
+    "male": re.compile(r"\b(?:male|man|boy|gentleman|guy|father|husband|widower|son|he/him)\b", re.IGNORECASE),
 }
 _CLASSES = {
-    1: re.compile(r"\b(?:first|1st)[\s-]class\b", re.I),
-    2: re.compile(r"\b(?:second|2nd)[\s-]class\b", re.I),
-    3: re.compile(r"\b(?:third|3rd)[\s-]class\b|\bsteerage\b", re.I),
+    1: re.compile(r"\b(?:first|1st)[\s-]class\b", re.IGNORECASE),
+    2: re.compile(r"\b(?:second|2nd)[\s-]class\b", re.IGNORECASE),
+    3: re.compile(r"\b(?:third|3rd)[\s-]class\b|\bsteerage\b", re.IGNORECASE),
 }
 
 
 def read_by_rules(bio: str) -> dict[str, dict[str, Any]]:
     """Find age (years), sex and class where they are said in plain English, of the author, and in one way only."""
-    found: dict[str, list[tuple[Any, str]]] = {"age": [], "sex": [], "pclass": []}
-    for match in _AGE.finditer(bio):
-        found["age"].append((float(match[1] or match[2]), match.group()))
-    for name, patterns in (("sex", _SEXES), ("pclass", _CLASSES)):
-        for value, pattern in patterns.items():
-            found[name] += [
-                (value, match.group()) for match in pattern.finditer(bio) if not _OF_OTHERS.search(bio[: match.start()])
-            ]
+    patterns = [
+        ("age", None, _AGE),
+        *(("sex", *one) for one in _SEXES.items()),
+        *(("pclass", *one) for one in _CLASSES.items()),
+    ]
+    found: dict[str, list[tuple[Any, str]]] = {}
+    for name, value, pattern in patterns:
+        for match in pattern.finditer(bio):
+            if not _NOT_OF_AUTHOR.search(bio[: match.start()]):
+                read = value if value is not None else float(match[1] or match[2])
+                found.setdefault(name, []).append((read, match.group()))
     return {
-        name: {"value": places[0][0], "quote": places[0][1]}
+        name: {"value": places[0][0], "quote": places[0][1], "read_by": "rules"}
         for name, places in found.items()
         if len({value for value, _ in places}) == 1 and (name != "age" or places[0][0] <= ATTRIBUTES["age"].maximum)
     }

@@ -21,7 +21,7 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _PERCENT = re.compile(r"\s*(?:%|per ?cent\b|percentage points?\b)", re.IGNORECASE)
-SHARE_TOLERANCE = 0.03
+SHARE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class Number:
     value: float
     tolerance: float
     is_percent: bool = False
+    is_share: bool = False
 
     def matches(self, known: float) -> bool:
         """Whether this is a known number, as it is, rounded, or as a percentage; the sign does not count."""
-        forms = (known, 100 * known) if abs(known) <= 1 else (known,)
+        forms = (known, 100 * known) if abs(known) <= 1 else (known, known / 100) if self.is_share else (known,)
         return any(abs(abs(self.value) - abs(form)) <= self.tolerance + 1e-9 for form in forms)
 
 
@@ -47,7 +48,7 @@ def numbers_in(text: str) -> Iterator[Number]:
             share, count = match["share"].lower(), (match["count"] or "").strip(" -").lower()
             # "third" and "a fifth" may be ordinals; "two thirds", "one third" and "half" are shares.
             if share == "half" or match["plural"] or (count and count != "a"):
-                yield Number(written, _SHARES[share] * _VALUES.get(count, 1), SHARE_TOLERANCE)
+                yield Number(written, _SHARES[share] * _VALUES.get(count, 1), SHARE_TOLERANCE, is_share=True)
         elif match["words"]:
             if written.lower() != "one" or is_percent:
                 yield Number(written, float(_value_of_words(written)), 0.5, is_percent)
