@@ -37,13 +37,13 @@ def root(path: str) -> str:
 
 
 def stands_in(quote: str, source: str) -> bool:
-    """Whether a quote stands word for word in a text; case, white space and forms of quotes and dashes do not count."""
+    """Whether a quote stands word for word in a text; case, white space, forms of quotes and dashes do not count."""
     return bool(plain := _plain(quote)) and re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", _plain(source)) is not None
 
 
 def _plain(text: str) -> str:
     text = printable(text).translate(str.maketrans("’‘“”–—", "''\"\"--"))
-    return " ".join(text.casefold().split())
+    return re.sub(r"(?<=\d),(?=\d{3}\b)", "", " ".join(text.casefold().split()))
 
 
 def _first_match(patterns: Iterable[str], text: str) -> str | None:

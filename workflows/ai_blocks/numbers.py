@@ -36,7 +36,7 @@ class Number:
 
     def matches(self, known: float) -> bool:
         """Whether this is a known number, as it is, rounded, or as a percentage; the sign does not count."""
-        forms = (known, 100 * known) if abs(known) <= 1 else (known, known / 100) if self.is_share else (known,)
+        forms = (known, 100 * known) if 0 < abs(known) < 1 else (known, known / 100) if self.is_share else (known,)
         return any(abs(abs(self.value) - abs(form)) <= self.tolerance + 1e-9 for form in forms)
 
 

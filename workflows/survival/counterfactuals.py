@@ -5,6 +5,7 @@ single one does, the best pair. The passenger stays a possible one: with another
 changes, and ticket and companions stay.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -69,7 +70,7 @@ class Counterfactuals:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON types."""
-        return asdict(self)
+        return json.loads(json.dumps(asdict(self)))
 
 
 def find_counterfactuals(version: Version, passenger: Passenger) -> Counterfactuals:
