@@ -165,18 +165,9 @@ class OpenAIModel:
             return raw.http_response
 
         response = self._call(send)
-        try:
-            body = json.loads(response.content)
-        except ValueError:
-            body = None
-        body = body if isinstance(body, Mapping) else {}
-        failure = body.get("error")
-        if failure and not body.get("choices"):
-            # Gateways answer 200 before they have called the model.
-            code = str(failure.get("code")) if isinstance(failure, Mapping) else ""
-            response.status_code = int(code) if re.fullmatch(r"[45]\d\d", code) else response.status_code
-            kind = openai.RateLimitError if response.status_code == 429 else openai.APIStatusError
-            raise kind(str(failure), response=response, body=failure)
+        body = _json_body(response) or {}
+        if not body.get("choices") and body.get("error"):
+            raise openai.APIStatusError(str(body["error"]), response=response, body=body["error"])
         if not isinstance(body.get("choices"), list):
             where = public_address(settings)
             raise ServiceError(f"{where} does not answer as the OpenAI protocol says; check OPENAI_BASE_URL")
@@ -268,6 +259,14 @@ class _TimedClient(openai.DefaultAsyncHttpxClient):
         except TimeoutError:
             raise httpx.ReadTimeout("no whole answer in time", request=request) from None
         response.extensions["seconds"] = time.monotonic() - started
+        if response.is_success:
+            body = _json_body(response)
+            if body is None and "json" in response.headers.get("content-type", ""):
+                raise httpx.ReadError("the answer broke off", request=request)
+            # Gateways answer 200 before they have called the model.
+            error = body.get("error") if body and not body.get("choices") else None
+            code = str(error.get("code")) if isinstance(error, Mapping) else ""
+            response.status_code = int(code) if re.fullmatch(r"[45]\d\d", code) else response.status_code
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
             # Not retried by the openai package but after a pause of all processes, see `OpenAIModel.complete`.
             response.headers["x-should-retry"] = "false"
@@ -310,6 +309,15 @@ def _secrets(settings: Settings) -> set[str]:
     userinfo = parts.netloc.rpartition("@")[0].split(":", 1)
     found = {key, *userinfo, *map(unquote, userinfo), *(value for _, value in parse_qsl(parts.query))}
     return {secret for secret in found if len(secret) >= MIN_SECRET_CHARACTERS}
+
+
+def _json_body(response: httpx.Response) -> Mapping[str, Any] | None:
+    """Return the body of an answer, empty where it is JSON but no object, None where it is no JSON."""
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return None
+    return body if isinstance(body, Mapping) else {}
 
 
 def _status(error: openai.APIError) -> int | None:
