@@ -6,5 +6,5 @@ if "transformer" not in globals():
 
 @transformer
 def build_decision_framework(users, *args, **kwargs):
-    """AI block: survival rates by group, summed up and kept as the newest version of the framework."""
-    return build_framework(users, run=kwargs.get("pipeline_run_id"))
+    """AI block: survival rates by group, and a guide to them in words, kept as the newest version."""
+    return build_framework(users, pipeline_run_id=kwargs.get("pipeline_run_id"))

@@ -1,6 +1,6 @@
 from workflows.common.settings import get_settings
 from workflows.survival.explanation import explain
-from workflows.survival.inference import predict_passenger
+from workflows.survival.inference import load_model, predict_passenger
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer
@@ -8,7 +8,8 @@ if "transformer" not in globals():
 
 @transformer
 def explain_prediction(prediction, *args, **kwargs):
-    """AI block: explain the prediction of `online_inference`, or of the variables of a call over /api/runs."""
+    """AI block: explain the prediction, and what should have changed for the other outcome."""
+    models_dir = get_settings().models_dir
     # Over /api/runs nothing comes from upstream: the passenger is in the variables.
-    prediction = prediction or predict_passenger(kwargs, get_settings().models_dir)
-    return explain(prediction, run=kwargs.get("pipeline_run_id"))
+    prediction = prediction or predict_passenger(kwargs, models_dir)
+    return explain(prediction, load_model(models_dir), pipeline_run_id=kwargs.get("pipeline_run_id"))

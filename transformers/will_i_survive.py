@@ -1,4 +1,4 @@
-from workflows.advice import survival_advice
+from workflows.advice import answer
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer
@@ -7,4 +7,4 @@ if "transformer" not in globals():
 @transformer
 def will_i_survive(*args, **kwargs):
     """AI block: answer from the newest framework and `about_me`, in the pipeline and over /api/runs."""
-    return survival_advice.will_i_survive(kwargs.get("about_me"), run=kwargs.get("pipeline_run_id"))
+    return answer.will_i_survive(kwargs.get("about_me"), pipeline_run_id=kwargs.get("pipeline_run_id"))

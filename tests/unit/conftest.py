@@ -11,7 +11,8 @@ import pytest
 from sklearn.pipeline import Pipeline
 
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
-from workflows.ai_blocks.client import Completion, Message
+from workflows.ai_blocks.completions import Completion
+from workflows.ai_blocks.prompts import Message
 from workflows.common.settings import get_settings
 from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES

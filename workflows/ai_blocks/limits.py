@@ -1,12 +1,12 @@
 """Limits on calls of the language model that all processes of a state folder share.
 
-Three of them: how many calls are under way at once, how many start within a minute, and a pause for everybody
-after a provider said that it is asked too often.
+Three limits: calls at the same time, calls that start within a minute, and a pause of all calls after a provider
+answered 429. They are kept as small files and locks, not in a database: the operating system frees a lock when its
+holder dies, and nothing stays open in a process that Mage forks.
 """
 
 import contextlib
 import json
-import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -17,24 +17,19 @@ from filelock import FileLock, Timeout
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
 
-logger = logging.getLogger(__name__)
-
 WINDOW_SECONDS = 60.0
 POLL_SECONDS = 0.05
-# A waiting process looks again this often at the latest: another may have lengthened the pause.
+# A waiting process looks again at least this often: another process may have extended the pause.
 LONGEST_SLEEP_SECONDS = 1.0
 
 
 class CallLimits:
-    """Places, starts per minute and pauses, kept as small files.
-
-    Files and locks, not a database: the operating system frees a lock when its holder dies, and nothing is left
-    open in a process that Mage forks.
+    """The limits of one state folder.
 
     Args:
-        folder: Where the files are; made where it is missing.
-        at_once: Calls under way at a time.
-        per_minute: Calls that may start within 60 s; None is without limit.
+        folder: Folder of the files; created where it is missing.
+        at_once: Largest number of calls at the same time.
+        per_minute: Largest number of calls that start within 60 s; None is no limit.
         wait_seconds: Longest wait of one call, all its waits together.
         clock: Seconds since 1970, the same for all processes.
         sleep: Waits the given number of seconds.
@@ -64,16 +59,20 @@ class CallLimits:
 
     @contextlib.contextmanager
     def place(self, deadline: float) -> Iterator[None]:
-        """Hold one of the places, from the moment when a call may start.
-
-        Args:
-            deadline: See `deadline`.
+        """Hold one of the places for calls at the same time, from the moment when a call may start.
 
         Raises:
-            ServiceError: the limits did not let the call start in time; names the setting.
+            ServiceError: the limits did not let the call start before the deadline; names the setting.
         """
         with self._free_place(deadline):
-            self._wait_for_start(deadline)
+            while (wait := self._start()) > 0:
+                if self._clock() + wait > deadline:
+                    raise ServiceError(
+                        f"The language model was not called: the limit of {self._per_minute} calls a minute "
+                        "(MAX_LLM_CALLS_PER_MINUTE), or the pause that the provider asked for, lasts longer than "
+                        f"{self._wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                    )
+                self._sleep(min(wait, LONGEST_SLEEP_SECONDS))
             yield
 
     def pause(self, seconds: float, deadline: float) -> bool:
@@ -81,7 +80,7 @@ class CallLimits:
         until = self._clock() + seconds
         if until > deadline:
             return False
-        with self._starts_lock():
+        with FileLock(self._folder / "starts.lock"):
             paused_until, starts = self._read_starts()
             self._write_starts(max(paused_until, until), starts)
         return True
@@ -91,15 +90,13 @@ class CallLimits:
         locks = [FileLock(self._folder / f"call_{number}.lock", timeout=0) for number in range(self._at_once)]
         while True:
             for lock in random.sample(locks, len(locks)):
-                try:
-                    lock.acquire()
-                except Timeout:
-                    continue
-                try:
+                with contextlib.ExitStack() as held:
+                    try:
+                        held.enter_context(lock)
+                    except Timeout:
+                        continue
                     yield
-                finally:
-                    lock.release()
-                return
+                    return
             if self._clock() >= deadline:
                 raise ServiceError(
                     f"The language model was not called: all {self._at_once} places (MAX_LLM_CALLS_AT_ONCE) were "
@@ -107,43 +104,30 @@ class CallLimits:
                 )
             self._sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
 
-    def _wait_for_start(self, deadline: float) -> None:
-        while (wait := self._start()) > 0:
-            if self._clock() + wait > deadline:
-                raise ServiceError(
-                    f"The language model was not called: the limit of {self._per_minute} calls a minute "
-                    "(MAX_LLM_CALLS_PER_MINUTE), or the pause that the provider asked for, lasts longer than "
-                    f"{self._wait_seconds:g} s (LLM_WAIT_SECONDS)"
-                )
-            self._sleep(min(wait, LONGEST_SLEEP_SECONDS))
-
     def _start(self) -> float:
-        """Note the start of a call and return 0, or return the seconds until there may be one."""
-        with self._starts_lock():
+        """Note the start of a call and return 0, or return the seconds until one may start."""
+        with FileLock(self._folder / "starts.lock"):
             paused_until, starts = self._read_starts()
             now = self._clock()
             if paused_until > now:
                 return paused_until - now
             if self._per_minute is None:
                 return 0.0
-            # What lies in the future was written before the clock was set back.
+            # Times in the future were written before the clock was set back.
             recent = sorted(start for start in starts if now - WINDOW_SECONDS < start <= now)
             if len(recent) >= self._per_minute:
                 return recent[-self._per_minute] + WINDOW_SECONDS - now
             self._write_starts(0.0, [*recent, now])
             return 0.0
 
-    def _starts_lock(self) -> FileLock:
-        return FileLock(self._folder / "starts.lock")
-
     def _read_starts(self) -> tuple[float, list[float]]:
-        """Return until when there is a pause, and when the last calls started."""
+        """Return the end of the pause and the times at which the last calls started."""
         try:
             content = json.loads((self._folder / "starts.json").read_text(encoding="utf-8"))
             paused_until, starts = float(content["paused_until"]), [float(start) for start in content["starts"]]
         except (OSError, ValueError, KeyError, TypeError):
             return 0.0, []
-        # A pause that no call could have asked for is from another time of the clock.
+        # A pause longer than any call could have asked for was written before the clock was set back.
         return (paused_until if paused_until <= self._clock() + self._wait_seconds else 0.0), starts
 
     def _write_starts(self, paused_until: float, starts: list[float]) -> None:

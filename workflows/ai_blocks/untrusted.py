@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
-# Special tokens of chat templates: <|im_start|>, <｜User｜>, <s>, [INST], <<SYS>>, <start_of_turn>, … A server may
-# read them as the start of another turn wherever they stand.
-_ROLE_MARKERS = re.compile(
+# Special tokens of chat templates: <|im_start|>, <｜User｜>, <s>, [INST], <<SYS>>, <start_of_turn>, ...
+# Some servers read them as the start of another turn wherever they stand.
+_TEMPLATE_TOKENS = re.compile(
     r"<\s*[|｜].{0,40}?[|｜]\s*>|<\s*/?\s*(?:s|think|tool_call|start_of_turn|end_of_turn|bos|eos)\s*>"
     r"|\[\s*/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\s*\]|<<\s*/?\s*SYS\s*>>",
     re.IGNORECASE,
@@ -13,14 +15,25 @@ _ROLE_MARKERS = re.compile(
 
 
 def printable(text: str) -> str:
-    """Drop control, format and unassigned characters; what is white space, line ends aside, becomes a space."""
+    """Remove control, format and unassigned characters; white space other than line ends becomes a space."""
     kept = (" " if char.isspace() and char != "\n" else char for char in text)
     return "".join(char for char in kept if char == "\n" or unicodedata.category(char)[0] != "C")
 
 
 def as_data(text: str) -> str:
-    """Return a text that is printable and without the special tokens of chat templates."""
+    """Return the printable part of a text, without special tokens of chat templates."""
     text = printable(text)
-    # Full-width letters would hide a token; where there is none, what is written stays as it is ("5²" is not "52").
+    # Full-width letters could hide a token. Without a token the text stays as written: NFKC would turn "5²" into "52".
     normalised = unicodedata.normalize("NFKC", text)
-    return _ROLE_MARKERS.sub(" ", normalised) if _ROLE_MARKERS.search(normalised) else text
+    return _TEMPLATE_TOKENS.sub(" ", normalised) if _TEMPLATE_TOKENS.search(normalised) else text
+
+
+def sanitised(value: Any) -> Any:
+    """Return a JSON value in which every text is passed through `as_data`."""
+    if isinstance(value, str):
+        return as_data(value)
+    if isinstance(value, Mapping):
+        return {str(key): sanitised(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [sanitised(part) for part in value]
+    return value

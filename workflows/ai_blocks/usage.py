@@ -1,10 +1,10 @@
-"""What the language model was used for and how many tokens it took, per pipeline run.
+"""Tokens that the language model took, per pipeline run.
 
     STATE_DIR/llm/usage/
         run_00000012.jsonl        answers of pipeline run 12
-        calls_2025-01-31.jsonl    answers outside a run: calls over /api/runs, blocks run by hand
+        calls_2025-01-31.jsonl    answers outside of a run: calls over /api/runs, blocks run in the editor
 
-`make llm-usage` sums them up.
+`make llm-usage` prints the totals.
 """
 
 import contextlib
@@ -17,20 +17,23 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from workflows.common.retention import Retention, remove_old
+
 KEPT_FILES = 1000
+_COUNTED = ("source", "cached", "input_tokens", "output_tokens", "seconds")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Sums over answers.
+    """Totals over answers.
 
     Attributes:
-        answers: How many there were.
-        from_model: Those that the model worded.
-        from_cache: Those that were kept from an earlier time and took no tokens.
-        input_tokens: Read by the model.
-        output_tokens: Written by the model.
-        seconds: Spent in the model's server.
+        answers: Number of answers.
+        from_model: Answers of the model; the others were made from the facts.
+        from_cache: Answers that were reused and took no tokens.
+        input_tokens: Tokens read by the model.
+        output_tokens: Tokens written by the model.
+        seconds: Time spent in the model's server.
     """
 
     answers: int = 0
@@ -40,6 +43,12 @@ class Usage:
     output_tokens: int = 0
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.answers} answers, {self.from_model} of the model, {self.input_tokens} tokens read, "
+            f"{self.output_tokens} written, {self.seconds:.1f} s"
+        )
+
     def cost(self, per_million_input: float | None, per_million_output: float | None) -> float | None:
         """Return the cost in the currency of the prices (each per million tokens), None without prices."""
         if per_million_input is None or per_million_output is None:
@@ -47,7 +56,7 @@ class Usage:
         return (self.input_tokens * per_million_input + self.output_tokens * per_million_output) / 1e6
 
     def plus(self, other: "Usage") -> "Usage":
-        """Return the sums of both."""
+        """Return the totals of both."""
         return Usage(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     @classmethod
@@ -60,41 +69,43 @@ class Usage:
         return cls(1, is_model, 0, *tokens, float(answer["seconds"]))
 
 
-def record(folder: Path, run: object, answer: Mapping[str, Any]) -> Usage:
-    """Add an answer to its run, and return the sums of that run.
+def record(folder: Path, pipeline_run_id: int | None, answer: Mapping[str, Any]) -> Usage:
+    """Add an answer to its run, and return the totals of that run.
 
     Args:
-        folder: Of the files; made where it is missing.
-        run: Id of the pipeline run; anything but a whole number is no run.
+        folder: Folder of the files; created where it is missing.
+        pipeline_run_id: Id of the pipeline run, None outside of a run. Callers of /api/runs may send anything here.
         answer: JSON with at least what `Usage.of` reads.
     """
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
-    path = folder / (f"run_{run:08d}.jsonl" if isinstance(run, int) else f"calls_{now:%Y-%m-%d}.jsonl")
+    is_run = isinstance(pipeline_run_id, int)
+    path = folder / (f"run_{pipeline_run_id:08d}.jsonl" if is_run else f"calls_{now:%Y-%m-%d}.jsonl")
     is_new = not path.exists()
     line = json.dumps({"time_utc": now.isoformat(timespec="milliseconds"), **answer}, ensure_ascii=False) + "\n"
-    # One write of a few hundred bytes in append mode: lines of several processes do not mix.
+    # One short write in append mode: lines of several processes do not mix.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(handle, line.encode())
     finally:
         os.close(handle)
     if is_new:
-        _drop_old(folder)
+        remove_old(folder.glob("*.jsonl"), Retention(keep=KEPT_FILES))
     return total(path)
 
 
 def total(path: Path) -> Usage:
-    """Sum up one file; a line that cannot be read (the process was killed while writing it) is left out.
-
-    A file that another process has dropped sums up to nothing.
-    """
+    """Return the totals of one file; a missing file and lines that cannot be read count as nothing."""
     return reduce(Usage.plus, map(Usage.of, _lines(path)), Usage())
 
 
 def totals(folder: Path) -> dict[str, Usage]:
-    """Return the sums of each file by its name without ending, the least lately used first."""
-    return {path.stem: total(path) for path in _by_time(folder)}
+    """Return the totals of each file by its name without ending, the least recently used first."""
+    used = []
+    for path in folder.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):
+            used.append((path.stat().st_mtime_ns, path))
+    return {path.stem: total(path) for _, path in sorted(used)}
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -103,23 +114,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     for line in text.splitlines():
-        try:
+        # A process that was killed leaves half a line.
+        with contextlib.suppress(ValueError):
             answer = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(answer, dict) and {"source", "cached", "input_tokens", "output_tokens", "seconds"} <= set(answer):
-            yield answer
-
-
-def _drop_old(folder: Path) -> None:
-    for path in _by_time(folder)[:-KEPT_FILES]:
-        path.unlink(missing_ok=True)
-
-
-def _by_time(folder: Path) -> list[Path]:
-    """Return the files, the least lately used first; other processes may drop some meanwhile."""
-    used = []
-    for path in folder.glob("*.jsonl"):
-        with contextlib.suppress(FileNotFoundError):
-            used.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(used)]
+            if isinstance(answer, dict) and set(_COUNTED) <= set(answer):
+                yield answer

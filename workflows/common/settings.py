@@ -120,8 +120,8 @@ class Settings(BaseSettings):
 
     @property
     def uses_local_llm(self) -> bool:
-        """Whether no server was configured, so the bundled model answers."""
-        return self.openai_api_key is None and self.openai_base_url is None and self.llm_model is None
+        """Whether the bundled model answers: neither a server nor a model is named. A key alone changes nothing."""
+        return self.openai_base_url is None and self.llm_model is None
 
 
 def get_settings() -> Settings:

@@ -51,13 +51,13 @@ def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict
     return predict_with(_serving(models_dir), passenger)
 
 
-def load_model(models_dir: Path) -> str:
-    """Load the model to predict with, where that is not done yet, and return the name of its version.
+def load_model(models_dir: Path) -> Version:
+    """Return the version that serves, loaded where that is not done yet.
 
     Raises:
         NotReadyError: no model was trained yet.
     """
-    return _serving(models_dir).name
+    return _serving(models_dir)
 
 
 def predict_with(version: Version, passenger: Mapping[str, Value]) -> dict[str, Any]:

@@ -1,144 +1,125 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
-from workflows.advice.bio import MAX_BIO_CHARACTERS, attributes_of, clean, known_values, read_about_me
+from tests import corpus
+from workflows.advice.bio import MAX_BIO_CHARACTERS, check_about_me, read_bio, read_by_rules
 from workflows.common.errors import InvalidInputError
 
-DOCUMENTED = "I am a 21-year-old male from Japan and I have OP cheat-magic. I am a student and I love to travel."
+FRENCH = "Je suis un homme de 45 ans, en troisième classe, et je nage très bien."
+CORPUS = Path(__file__).parent / "corpus"
 
 
-def values(bio):
-    return {name: found.value for name, found in attributes_of(bio).items() if found is not None}
+def entry(attribute, value, quote):
+    return {"attribute": attribute, "value": value, "quote": quote}
 
 
-def test_documented_bio():
-    attributes = attributes_of(DOCUMENTED)
-    assert values(DOCUMENTED) == {"sex": "male", "age": 21}
-    for found in filter(None, attributes.values()):
-        assert DOCUMENTED[found.start : found.end] == found.text
-    assert known_values(attributes) == {"sex": "male", "age_band": "adult"}
+def reading(scripted, bio, *attributes, traits=()):
+    return read_bio(bio, scripted({"attributes": list(attributes), "traits": list(traits)}))
+
+
+def test_the_model_reads_any_language(scripted):
+    model = scripted(
+        {
+            "attributes": [
+                entry("sex", "male", "un homme"),
+                entry("age", "45", "de 45 ans"),
+                entry("pclass", "3", "en troisième classe"),
+            ],
+            "traits": [{"trait": "swims well", "quote": "je nage très bien"}],
+        }
+    )
+    found = read_bio(FRENCH, model)
+    assert FRENCH in model.asked[0][-1]["content"]
+    assert {name: one["value"] for name, one in found.attributes.items()} == {"sex": "male", "age": 45.0, "pclass": 3}
+    assert {one["read_by"] for one in found.attributes.values()} == {"model"}
+    assert found.traits == [{"trait": "swims well", "quote": "je nage très bien"}]
+    assert found.known_values() == {"sex": "male", "pclass": 3, "age_band": "adult"}
+    assert found.ignored == []
 
 
 @pytest.mark.parametrize(
-    ("bio", "expected"),
+    ("wrong", "reason"),
     [
-        ("I'm a woman.", {"sex": "female"}),
-        ("Mrs Smith, aged 63", {"sex": "female", "age": 63}),
-        ("I am a father.", {"sex": "male"}),
-        ("I am a mother of two sons.", {"sex": "female"}),
-        ("My brother is a tall man.", {}),
-        ("I am 30.", {"age": 30}),
-        ("I am 30 years old and happy", {"age": 30}),
-        ("I'm 5 feet tall", {}),
-        ("I am 300 years old", {}),
-        ("A man of 45", {"sex": "male", "age": 45}),
-        ("My 5-year-old daughter sings", {}),
-        ("I am 30 years old, then again I am 40 years old", {}),
-        ("I travel first class", {"pclass": 1}),
-        ("3rd-class ticket", {"pclass": 3}),
-        ("in steerage", {"pclass": 3}),
-        ("I am not in first class", {}),
-        ("I wish I were in first class", {}),
-        ("first class or second class", {}),
-        ("I boarded at Cherbourg", {"embarked": "C"}),
-        ("travelling alone", {"family": 1}),
-        ("with my wife and 3 children", {"family": 5}),
-        ("with my parents and two brothers", {"family": 5}),
-        ("with my children", {}),
-        ("with my dog", {}),
-        ("I am not a woman", {}),
-        ("I am a man and a woman", {}),
-        ("I like tea", {}),
-        ("I live in Southampton with my wife and 3 kids.", {}),
-        ("I'm from Cherbourg.", {}),
-        ("I miss my home.", {}),
-        ("I love Lady Gaga.", {}),
-        ("I drive a 12-year-old car.", {}),
-        ("My daughter, aged 5, sings.", {}),
-        ("I'm looking for a woman of 30.", {}),
-        ("My husband is a gentleman and travels first class.", {}),
-        ("I'm a first-class cook.", {}),
-        ("I came in second.", {}),
-        ("I work at Baker Street, 21, London.", {}),
-        ("When I turned 30, I moved.", {}),
-        ("I turned 30 ten years ago.", {}),
-        ("I'm no lady.", {}),
-        ("People call me a girl but I'm a man.", {"sex": "male"}),
-        ("I am 21-ish.", {}),
-        ("I'm 30 years into my career.", {}),
-        ("I am 10 years old at heart", {}),
-        ("My mother, a woman of 60, is with me.", {}),
-        ("My twin and I are 25.", {}),
-        ("Ms Jones told me I'm 40.", {}),
-        ("I'm Sam, 30, and my wife Ann, 28, is a nurse.", {"age": 30}),
-        ("I'd rather be in first class, but third class it is", {}),
-        ("I'm as strong as a man", {}),
-        ("I'm going to be a father.", {}),
-        ("I'm a mother-in-law", {}),
-        ("I travel with my wife. Also with my son.", {}),
-        ("with my wife's sister", {}),
-        ("We are sailing with our two kids.", {}),
-        ("My husband and I are sailing with our two kids.", {"family": 4}),
-        ("We're a family of four.", {"family": 4}),
+        (entry("age", "30", "I am 30"), "does not stand in the bio"),
+        (entry("age", "54", "45 ans"), "another number"),
+        (entry("age", "450", "homme"), "outside 0 to 120"),
+        (entry("age", "forty", "homme"), "not a number"),
+        (entry("pclass", "4", "troisième"), "outside 1 to 3"),
+        (entry("sex", "rich", "homme"), "none of male, female"),
+        (entry("embarked", "Paris", "homme"), "none of C, Q, S"),
+        (entry("age", "", "homme"), "is empty"),
+        (entry("family", "0", "homme"), "outside 1 to 20"),
     ],
 )
-def test_attributes(bio, expected):
-    assert values(bio) == expected
+def test_a_value_without_its_quote_or_against_the_contract_does_not_count(scripted, wrong, reason):
+    found = reading(scripted, FRENCH, entry("sex", "male", "un homme"), wrong)
+    assert set(found.attributes) == {"sex"}
+    assert len(found.ignored) == 1
+    assert reason in found.ignored[0]
 
 
-def corpus(name):
-    return yaml.safe_load(
-        (Path(__file__).parents[1] / "ai_blocks" / "corpus" / f"{name}.yaml").read_text(encoding="utf-8")
-    )["bios"]
+def test_the_first_of_two_values_counts(scripted):
+    found = reading(scripted, "I am 30, no, 31", entry("age", "30", "I am 30"), entry("age", "31", "31"))
+    assert found.attributes["age"]["value"] == 30
+    assert "is also 30" in found.ignored[0]
 
 
-@pytest.mark.parametrize("entry", [*corpus("bios"), *corpus("bios_held_out")], ids=lambda entry: entry["bio"][:30])
-def test_no_attribute_of_a_realistic_bio_is_wrong(entry):
-    bio = entry["bio"]
-    found = {name: one for name, one in attributes_of(bio).items() if one is not None}
-    assert {name: one.value for name, one in found.items()}.items() <= entry["expected"].items()
-    for one in found.values():
-        assert bio[one.start : one.end].split() == one.text.split()
+def test_ports_and_families(scripted):
+    bio = "My wife, our three children and I board at Cherbourg"
+    found = reading(
+        scripted, bio, entry("embarked", "Cherbourg", "Cherbourg"), entry("family", "5", "our three children")
+    )
+    assert found.known_values() == {"embarked": "C", "family": "large"}
 
 
-def test_places_are_those_of_the_text_that_was_sent():
-    bio = "Hello,\n\n   I am  a \u200b  21-year-\u200bold \tmale, \x00 from Japan"
-    found = attributes_of(bio)
-    assert bio[found["age"].start : found["age"].end] == "21-year-\u200bold"
-    assert bio[found["sex"].start : found["sex"].end] == "male"
+def test_traits_without_their_quote_are_left_out(scripted):
+    assert reading(scripted, FRENCH, traits=[{"trait": "is rich", "quote": "very rich"}]).traits == []
 
 
-@pytest.mark.parametrize(("name", "share"), [("bios", 0.9), ("bios_held_out", 0.75)])
-def test_most_attributes_of_realistic_bios_are_found(name, share):
-    stated = sum(len(entry["expected"]) for entry in corpus(name))
-    assert sum(len(values(entry["bio"])) for entry in corpus(name)) >= share * stated
+BIO = "I am a 21-year-old male in third class."
+
+
+def test_rules_read_where_the_model_reads_nothing(scripted):
+    found = reading(scripted, BIO)
+    assert {name: (one["value"], one["read_by"]) for name, one in found.attributes.items()} == {
+        "age": (21.0, "rules"),
+        "sex": ("male", "rules"),
+        "pclass": (3, "rules"),
+    }
+    assert read_bio(BIO, scripted("nonsense", "")).attributes == found.attributes
+
+
+def test_rules_fill_in_where_the_model_invents_quotes(scripted):
+    found = reading(scripted, BIO, entry("sex", "female", "21-year-old male"), entry("age", "8", "eight"))
+    assert (found.attributes["sex"]["value"], found.attributes["sex"]["read_by"]) == ("female", "model")
+    assert (found.attributes["age"]["value"], found.attributes["age"]["read_by"]) == (21.0, "rules")
+
+
+def test_what_a_good_reader_leaves_out_stays_out(scripted):
+    found = reading(scripted, "I was a 21-year-old man once.", entry("sex", "male", "man"))
+    assert set(found.attributes) == {"sex"}
+
+
+@pytest.mark.parametrize("half", ["bios", "bios_held_out"])
+def test_rules_read_nothing_wrong(half):
+    for one in corpus.load(CORPUS / f"{half}.yaml")["bios"]:
+        for name, found in read_by_rules(one["bio"]).items():
+            assert one["expected"].get(name) == found["value"], one["bio"]
 
 
 @pytest.mark.parametrize(
     ("about_me", "field", "reason"),
     [
-        (None, "about_me", "missing"),
-        ("I am 21", "about_me", "object"),
-        ({}, "about_me.bio", "missing"),
-        ({"bio": None}, "about_me.bio", "missing"),
-        ({"bio": 21}, "about_me.bio", "not a string"),
-        ({"bio": ["I am 21"]}, "about_me.bio", "not a string"),
-        ({"bio": " \x00\u200b\n"}, "about_me.bio", "empty"),
-        ({"bio": "x" * (MAX_BIO_CHARACTERS + 1)}, "about_me.bio", "longer"),
+        (None, "about_me", "is missing"),
+        ("I am 21", "about_me", "is not an object"),
+        ({}, "about_me.bio", "is missing"),
+        ({"bio": 21}, "about_me.bio", "is not a string"),
+        ({"bio": " \n\t\u200b"}, "about_me.bio", "is empty"),
+        ({"bio": "a" * (MAX_BIO_CHARACTERS + 1)}, "about_me.bio", f"is longer than {MAX_BIO_CHARACTERS} characters"),
     ],
 )
-def test_other_input_is_refused_and_the_field_named(about_me, field, reason):
-    with pytest.raises(InvalidInputError) as error:
-        read_about_me(about_me)
-    assert set(error.value.fields) == {field}
-    assert reason in error.value.fields[field]
-
-
-def test_longest_bio_is_taken():
-    assert len(read_about_me({"bio": "x" * MAX_BIO_CHARACTERS})) == MAX_BIO_CHARACTERS
-
-
-def test_control_and_format_characters_are_dropped():
-    assert clean("I\x00 am\r\n\ta \u202ewo\u200bman\x1b[2J")[0] == "I am a woman[2J"
+def test_wrong_input(about_me, field, reason):
+    with pytest.raises(InvalidInputError) as caught:
+        check_about_me(about_me)
+    assert caught.value.fields == {field: reason}

@@ -1,175 +1,196 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.provider import Provider, answer
-from workflows.advice import framework as module
+from tests import corpus
 from workflows.advice.framework import (
+    KEPT_VERSIONS,
     Framework,
     Group,
-    age_band,
     build_framework,
-    facts_of,
-    family_band,
-    group_words,
+    framework_from_counts,
     groups_of,
+    groups_shown,
     newest_framework,
 )
-from workflows.ai_blocks import answers
-from workflows.ai_blocks.grounding import objection
+from workflows.ai_blocks.prompts import load_prompt
 from workflows.common.errors import InvalidInputError, NotReadyError
-from workflows.common.settings import Settings, get_settings
-from workflows.sql_python.passenger_files import load_passengers
 
-EMPTY = [""] * 9
-
-
-@pytest.fixture(scope="module")
-def passengers():
-    return load_passengers(str(get_settings().data_dir / "titanic.csv"))
+CORPUS = Path(__file__).parent / "corpus"
+TEXT = (
+    "Start from 38 % for all 891 passengers. Sex matters most: 74 % of female and 19 % of male passengers survived. "
+    "Class comes next: of women in first class 97 % survived, in third class half of them."
+)
+RULES = [
+    {"group": "all passengers", "count": 891, "survival_percent": 38},
+    {"group": "female passengers", "count": 314, "survival_percent": 74},
+    {"group": "female passengers in third class", "count": 144, "survival_percent": 50},
+]
 
 
 def group_of(groups, **attributes):
     return next(group for group in groups if group.attributes == attributes)
 
 
-def test_rates_are_those_of_the_data(passengers):
-    groups = groups_of(passengers)
+def test_rates_are_those_of_the_data(titanic):
+    groups = groups_of(titanic)
     assert (groups[0].attributes, groups[0].count, groups[0].survived) == ({}, 891, 342)
     women = group_of(groups, sex="female")
     assert (women.count, women.survived) == (314, 233)
     first = group_of(groups, sex="female", pclass=1)
     assert (first.count, first.survived) == (94, 91)
-    children = passengers[passengers["age"] < 13]
-    assert group_of(groups, age_band="child").count == len(children)
-    alone = passengers[(passengers["sibsp"] + passengers["parch"]) == 0]
+    assert group_of(groups, age_band="child").count == len(titanic[titanic["age"] < 13])
+    alone = titanic[(titanic["sibsp"] + titanic["parch"]) == 0]
     assert group_of(groups, family="alone").survived == alone["survived"].sum()
 
 
-def test_passengers_without_an_attribute_are_left_out_of_its_groups(passengers):
-    groups = groups_of(passengers)
-    banded = sum(group.count for group in groups if set(group.attributes) == {"age_band"})
-    assert banded == passengers["age"].notna().sum()
+def test_passengers_without_an_attribute_are_not_in_its_groups(titanic):
+    banded = sum(group.count for group in groups_of(titanic) if set(group.attributes) == {"age_band"})
+    assert banded == titanic["age"].notna().sum()
 
 
-def test_input_is_not_changed(passengers):
-    before = passengers.copy()
-    groups_of(passengers)
-    pd.testing.assert_frame_equal(passengers, before)
+def test_input_is_not_changed(titanic):
+    before = titanic.copy()
+    groups_of(titanic)
+    pd.testing.assert_frame_equal(titanic, before)
 
 
-def test_no_passengers_or_a_missing_column_is_refused(passengers):
+def test_no_passengers_or_a_missing_column_is_refused(titanic):
     with pytest.raises(InvalidInputError, match="no passengers"):
-        groups_of(passengers.head(0))
+        groups_of(titanic.head(0))
     with pytest.raises(InvalidInputError, match="sex"):
-        groups_of(passengers.drop(columns="sex"))
+        groups_of(titanic.drop(columns="sex"))
 
 
-@pytest.mark.parametrize(
-    ("age", "band"),
-    [(0.4, "child"), (12.9, "child"), (13, "teenage"), (18, "adult"), (60, "old"), (None, None), (float("nan"), None)],
-)
-def test_age_band(age, band):
-    assert age_band(age) == band
-
-
-def test_family_band():
-    assert [family_band(people) for people in (1, 2, 4, 5, None)] == ["alone", "small", "small", "large", None]
-
-
-def test_group_words():
+def test_name_of_a_group():
     attributes = {"sex": "male", "age_band": "adult", "pclass": 3, "family": "alone", "embarked": "S"}
-    assert group_words(attributes) == "male adult passengers in third class travelling alone from Southampton"
+    words = "male adult passengers in third class travelling alone from Southampton"
+    assert Group(attributes=attributes, count=1, survived=0).name == words
+    assert Group(attributes={}, count=1, survived=0).name == "all passengers"
 
 
-def framework_with(*groups):
-    return Framework(
-        version="1",
-        fingerprint="f",
-        summary="s",
-        provenance={},
-        groups=[Group(attributes={}, count=100, survived=40), *groups],
-    )
-
-
-def test_group_that_shares_most_known_attributes_decides():
+def test_group_with_most_known_attributes_decides():
     male = Group(attributes={"sex": "male"}, count=60, survived=10)
     third = Group(attributes={"pclass": 3}, count=60, survived=15)
     both = Group(attributes={"sex": "male", "pclass": 3}, count=40, survived=5)
     tiny = Group(attributes={"sex": "male", "pclass": 3, "age_band": "child"}, count=19, survived=19)
-    framework = framework_with(third, male, both, tiny)
-    assert framework.group_for({"sex": "male", "pclass": 3, "age_band": "child"}) == both
-    assert framework.group_for({"sex": "male", "pclass": 1}) == male
-    assert framework.group_for({"sex": "female", "pclass": 3}) == third
-    assert framework.group_for({}).attributes == {}
-    assert framework_with(third, male).group_for({"sex": "male", "pclass": 3}) == male
+
+    def framework(*groups):
+        everybody = Group(attributes={}, count=100, survived=40)
+        return Framework(version="1", fingerprint="f", text="t", provenance={}, groups=[everybody, *groups])
+
+    whole = framework(third, male, both, tiny)
+    assert whole.group_for({"sex": "male", "pclass": 3, "age_band": "child"}) == both
+    assert whole.group_for({"sex": "male", "pclass": 1}) == male
+    assert whole.group_for({"sex": "female", "pclass": 3}) == third
+    assert whole.group_for({}).attributes == {}
+    assert framework(third, male).group_for({"sex": "male", "pclass": 3}) == male
 
 
-def test_text_made_from_facts_passes_the_check(passengers):
-    facts = facts_of(groups_of(passengers))
-    assert len(facts) == 6
-    assert objection(" ".join(fact.text for fact in facts), facts) is None
-
-
-def test_model_sums_up_and_the_version_is_kept(passengers, scripted, tmp_path):
-    text = "Of all 891 passengers, 38 % survived. Of 314 female passengers, 74 % survived."
-    output = build_framework(passengers, tmp_path, scripted({"framework": text}))
-    assert (output["summary"], output["source"]) == (text, "model")
+def test_the_model_gets_the_rates_and_its_framework_is_kept(titanic, scripted, tmp_path):
+    model = scripted({"framework": TEXT, "rules": RULES})
+    output = build_framework(titanic, tmp_path, model)
+    assert "female passengers in first class: 94, 97 %" in model.asked[0][-1]["content"]
+    assert (output["text"], output["source"], output["unchecked"]) == (TEXT, "model", [])
+    assert output["checked"] == {"framework": ["numbers"], "rules": ["members"]}
+    rule = {"conditions": {"sex": "female", "pclass": 3}, "count": 144, "survived": 72, "rate": 0.5}
+    assert output["rules"][2] == rule
     assert {"sex": "female", "count": 314, "survived": 233, "rate": 0.742} in output["rates"]
     kept = newest_framework(tmp_path)
-    assert (kept.version, kept.summary) == (output["framework_version"], text)
+    assert (kept.text, kept.version, len(kept.rules)) == (TEXT, output["framework_version"], 3)
     assert json.loads(json.dumps(output)) == output
 
 
-def test_swapped_rates_are_refused(passengers, scripted, tmp_path):
-    text = "Of 314 female passengers, 19 % survived. Of 577 male passengers, 74 % survived."
-    output = build_framework(passengers, tmp_path, scripted(*[{"framework": text}] * 9))
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"framework": TEXT.replace("74 %", "75 %")}, "numbers"),
+        ({"framework": TEXT + " It sank in 1912."}, "numbers"),
+        ({"rules": [{"group": "female passengers", "count": 577, "survival_percent": 74}]}, "members"),
+        ({"rules": [{"group": "female passengers", "count": 314, "survival_percent": 19}]}, "members"),
+        ({"rules": [{"group": "rich passengers", "count": 314, "survival_percent": 74}]}, "members"),
+        ({"rules": []}, "format"),
+    ],
+)
+def test_what_the_counts_do_not_say_is_refused(titanic, scripted, tmp_path, changes, check):
+    wrong = {"framework": TEXT, "rules": RULES} | changes
+    model = scripted(wrong, {"framework": TEXT, "rules": RULES})
+    output = build_framework(titanic, tmp_path, model)
+    assert (output["source"], output["attempts"]) == ("model", 2)
+    assert output["refusals"][0]["check"] == check
+    assert output["refusals"][0]["reason"] in model.asked[1][-1]["content"]
+
+
+def test_without_a_good_answer_code_writes_the_framework(titanic, scripted, tmp_path):
+    output = build_framework(titanic, tmp_path, scripted("", ""))
     assert output["source"] == "facts"
+    assert "female passengers 74 %" in output["text"]
+    assert len(output["rules"]) == 9
 
 
-def test_second_run_on_the_same_passengers_changes_nothing(passengers, tmp_path, monkeypatch):
-    server = Provider(answer("nothing"))
-    settings = Settings(openai_base_url=server.url, llm_model="m", state_dir=tmp_path)
-    monkeypatch.setattr(answers, "get_settings", lambda: settings)
-    first, second = (build_framework(passengers, tmp_path / "frameworks") for _ in range(2))
-    server.stop()
-    assert second == {**first, "cached": True}
-    assert len(server.requests) == first["attempts"], "the same question is asked once"
-    assert len(list((tmp_path / "frameworks").iterdir())) == 1
+def test_what_code_writes_passes_the_checks(titanic):
+    shown = groups_shown(groups_of(titanic))
+    made = framework_from_counts(shown)
+    inputs = {"groups": [group.facts() for group in shown]}
+    prompt = load_prompt("build_decision_framework")
+    assert prompt.format_problem(made) is None
+    assert [check.problem(made, inputs) for check in prompt.checks] == [None, None]
 
 
-def test_another_summary_makes_a_newer_version(passengers, scripted, tmp_path):
-    first = build_framework(passengers, tmp_path, scripted(*EMPTY))
-    said = ". ".join(first["summary"].split(". ")[:2]) + "."
-    second = build_framework(passengers, tmp_path, scripted({"framework": said}))
-    assert (second["summary"], second["source"]) == (said, "model")
-    assert newest_framework(tmp_path).version == second["framework_version"] > first["framework_version"]
-
-
-def test_other_passengers_make_a_newer_version(passengers, scripted, tmp_path):
-    first = build_framework(passengers, tmp_path, scripted(*EMPTY))
-    second = build_framework(passengers.head(500), tmp_path, scripted(*EMPTY))
-    assert second["framework_version"] > first["framework_version"]
-    assert newest_framework(tmp_path).version == second["framework_version"]
+def test_the_same_framework_is_kept_once(titanic, scripted, tmp_path):
+    first = build_framework(titanic, tmp_path, scripted("", ""))
+    again = build_framework(titanic, tmp_path, scripted("", ""))
+    assert first["framework_version"] == again["framework_version"]
+    other = build_framework(titanic.head(500), tmp_path, scripted("", ""))
+    assert other["framework_version"] > first["framework_version"]
+    assert newest_framework(tmp_path).version == other["framework_version"]
 
 
 @pytest.mark.parametrize("content", ["", '{"version": "9"', '{"version": "9"}', "[]"])
-def test_broken_version_is_skipped(passengers, scripted, tmp_path, content):
-    good = build_framework(passengers, tmp_path, scripted(*EMPTY))
-    (tmp_path / "99991231T000000000000Z-00000000.json").write_text(content)
-    assert newest_framework(tmp_path).version == good["framework_version"]
+def test_a_version_that_cannot_be_read_is_skipped(titanic, scripted, tmp_path, content):
+    good = build_framework(titanic, tmp_path, scripted("", ""))["framework_version"]
+    (tmp_path / "99990101T000000000000Z-00000000.json").write_text(content)
+    assert newest_framework(tmp_path).version == good
 
 
-def test_old_versions_are_dropped(passengers, scripted, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "KEPT_VERSIONS", 2)
-    versions = [
-        build_framework(passengers.head(rows), tmp_path, scripted(*EMPTY))["framework_version"]
-        for rows in (100, 200, 300)
-    ]
-    assert sorted(path.stem for path in tmp_path.glob("*.json")) == versions[1:]
+def test_a_version_of_an_earlier_release_is_read(tmp_path):
+    group = {"attributes": {}, "count": 10, "survived": 5}
+    old = {"version": "1", "fingerprint": "f", "groups": [group], "summary": "half of them", "provenance": {}}
+    (tmp_path / "1.json").write_text(json.dumps(old))
+    assert newest_framework(tmp_path).text == "half of them"
 
 
-def test_without_a_version_the_error_names_the_pipeline(tmp_path):
+def test_there_is_none_yet(tmp_path):
     with pytest.raises(NotReadyError, match="llm_inference"):
-        newest_framework(tmp_path / "nothing")
+        newest_framework(tmp_path / "nowhere")
+
+
+def test_old_versions_are_removed(titanic, scripted, tmp_path):
+    for number in range(KEPT_VERSIONS + 3):
+        (tmp_path / f"{number:02}.json").write_text("{}")
+    build_framework(titanic, tmp_path, scripted("", ""))
+    assert len(list(tmp_path.glob("*.json"))) == KEPT_VERSIONS
+
+
+class TestCorpus:
+    @pytest.fixture
+    def problem(self, titanic):
+        groups = groups_of(titanic)
+        named = [{}, {"sex": "female"}, {"sex": "male"}, {"pclass": 1}, {"pclass": 3}, {"age_band": "child"}]
+        inputs = {"groups": [group_of(groups, **attributes).facts() for attributes in named]}
+        check = load_prompt("build_decision_framework").checks[0]
+        return lambda _, text: check.problem({"framework": text}, inputs)
+
+    @pytest.mark.parametrize("half", ["framework", "framework_held_out"])
+    def test_falsehoods(self, half, problem, record_property):
+        wrong, _ = corpus.passing(CORPUS / f"{half}.yaml", "refuse", corpus.FORBIDDEN_KINDS, problem)
+        assert wrong == []
+        subtle, count = corpus.passing(CORPUS / f"{half}.yaml", "refuse", {"other"}, problem)
+        record_property("subtle_falsehoods_that_pass", f"{len(subtle)} of {count}")
+
+    @pytest.mark.parametrize("half", ["framework", "framework_held_out"])
+    def test_honest_texts_pass(self, half, problem):
+        passed, count = corpus.passing(CORPUS / f"{half}.yaml", "accept", None, problem)
+        assert len(passed) >= 0.95 * count

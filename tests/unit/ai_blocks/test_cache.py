@@ -58,14 +58,14 @@ def test_an_answer_larger_than_the_limit_is_not_kept(tmp_path):
 
 
 def test_one_question_is_asked_by_one_at_a_time(cache, most_inside):
-    assert most_inside(lambda: cache.asking(key(1)), threads=4) == 1
+    assert most_inside(lambda: cache.locked(key(1)), threads=4) == 1
 
 
 def test_waiting_for_the_same_question_has_an_end(tmp_path):
     one, other = (AnswerCache(tmp_path, max_bytes=1000, wait_seconds=0.05) for _ in range(2))
-    with one.asking(key(1)), pytest.raises(ServiceError, match="LLM_WAIT_SECONDS"), other.asking(key(1)):
+    with one.locked(key(1)), pytest.raises(ServiceError, match="LLM_WAIT_SECONDS"), other.locked(key(1)):
         pass
-    with other.asking(key(1)):
+    with other.locked(key(1)):
         pass
 
 

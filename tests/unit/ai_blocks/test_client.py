@@ -1,5 +1,6 @@
 """The client against a local server that speaks the protocol and misbehaves as told."""
 
+import asyncio
 import json
 import logging
 import threading
@@ -13,13 +14,14 @@ import pytest
 
 from tests.provider import Provider, answer, failure, trickle
 from workflows.ai_blocks import client as client_module
-from workflows.ai_blocks.client import MAX_TRIES, ContextTooLongError, OpenAIModel, TooManyTokensError, public_address
-from workflows.ai_blocks.dialect import REASONING_TOKENS
+from workflows.ai_blocks.client import MAX_RETRIES, OpenAIModel, RequestTooLargeError, probe, public_address
+from workflows.ai_blocks.local_model import LLM_SERVER
+from workflows.ai_blocks.request_options import REASONING_TOKENS
 from workflows.common.errors import ServiceError
 from workflows.common.settings import Settings
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-MESSAGES = [{"role": "user", "content": "Hi"}]
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 KEY = "sk-very-secret"
 
 
@@ -34,6 +36,14 @@ def serve():
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch):
+    """The openai package waits less between tries, and nothing learned in another test is known."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.02)
+    monkeypatch.setattr(client_module, "_LEARNED_OPTIONS", {})
 
 
 @pytest.fixture
@@ -71,29 +81,25 @@ def test_answer_and_request(serve, model):
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503])
-def test_passing_failures_are_retried_with_growing_delays(serve, model, slept, status):
-    server = serve(failure(status), failure(status), failure(status), answer())
+def test_passing_failures_are_retried(serve, model, status):
+    server = serve(failure(status), failure(status), failure(status, Retry_After="0.02"), answer())
     assert ask(model(server)).text == '{"text": "hi"}'
     assert len(server.requests) == 4
-    assert slept == sorted(slept)
-    assert 0.3 < slept[0] < 1 < slept[-1] < 3
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("wish", [{"Retry_After": "7"}, {"retry_after_ms": "7000"}], ids=["seconds", "milliseconds"])
-def test_the_wait_that_a_server_asks_for_is_kept(serve, model, slept, status, wish):
-    ask(model(serve(failure(status, **wish), answer())))
+def test_the_pause_that_a_server_asks_for_is_kept(serve, model, slept):
+    ask(model(serve(failure(429, Retry_After="7"), answer())))
     assert sum(slept) == pytest.approx(7, abs=0.1)
 
 
-def test_the_wait_may_be_a_date(serve, model, slept):
+def test_the_pause_may_be_a_date(serve, model, slept):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    ask(model(serve(failure(503, Retry_After=soon), answer())))
+    ask(model(serve(failure(429, Retry_After=soon), answer())))
     assert 60 < sum(slept) <= 100
 
 
 def test_a_busy_provider_slows_down_and_does_not_fail(serve, model, slept):
-    busy = [failure(429)] * (3 * MAX_TRIES)
+    busy = [failure(429)] * 15
     assert ask(model(serve(*busy, answer()), llm_budget_seconds=1)).text
     assert sum(slept) > 60
 
@@ -104,24 +110,12 @@ def test_a_provider_that_asks_for_no_wait_is_asked_less_and_less_often(serve, mo
     assert sum(slept) > 200
 
 
-def test_waiting_for_long_does_not_overflow():
-    error = client_module.openai.APIConnectionError(request=None)
-    assert client_module._delay(error, 5000) < 2 * client_module.MAX_DELAY_SECONDS
-
-
 def test_a_pause_beyond_the_longest_wait_ends_at_once(serve, model, slept):
     server = serve(failure(429, "slow down", Retry_After="900"))
     with pytest.raises(
         ServiceError, match=r"429, slow down; it would mean waiting longer than 60 s \(LLM_WAIT_SECONDS\)"
     ):
         ask(model(server, llm_wait_seconds=60))
-    assert (slept, len(server.requests)) == ([], 1)
-
-
-def test_a_retry_beyond_the_budget_ends_at_once(serve, model, slept):
-    server = serve(failure(503, "starting", Retry_After="900"))
-    with pytest.raises(ServiceError, match="503, starting"):
-        ask(model(server, llm_budget_seconds=60))
     assert (slept, len(server.requests)) == ([], 1)
 
 
@@ -134,9 +128,9 @@ def test_calls_per_minute_are_limited(serve, model, slept):
 
 def test_retries_are_bounded(serve, model):
     server = serve(failure(500, "still broken"))
-    with pytest.raises(ServiceError, match=f"after {MAX_TRIES} tries: 500, still broken"):
+    with pytest.raises(ServiceError, match="500, still broken"):
         ask(model(server))
-    assert len(server.requests) == MAX_TRIES
+    assert len(server.requests) == MAX_RETRIES + 1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +139,6 @@ def test_retries_are_bounded(serve, model):
         (failure(401, f"Incorrect API key: {KEY}"), "check OPENAI_API_KEY"),
         (failure(403, "not from this country"), "403, not from this country; check OPENAI_API_KEY and what it may use"),
         (failure(403, "no", code="model_not_found"), "no; .*; the server offers: big, small"),
-        (failure(503, "no channel for it", code="model_not_found"), "no channel for it; the server offers: big, small"),
         (failure(403, "Project `p` does not have access to model `small`"), "the server offers: big, small"),
         (failure(400, "the prompt is unacceptable"), "400, the prompt is unacceptable"),
         (failure(422, "the prompt is unacceptable"), "422, the prompt is unacceptable"),
@@ -185,9 +178,9 @@ def test_lasting_failures_are_not_retried_and_say_what_to_do(serve, model, slept
     ],
     ids=["openai", "vllm", "anthropic", "groq", "deepseek"],
 )
-def test_too_many_tokens_wanted_is_an_error_of_its_own(serve, model, status, reason):
+def test_too_many_tokens_wanted_is_a_request_too_large(serve, model, status, reason):
     server = serve(failure(status, reason))
-    with pytest.raises(TooManyTokensError, match=r"4096|512"):
+    with pytest.raises(RequestTooLargeError, match=r"4096|512"):
         ask(model(server))
     assert len(server.requests) == 1
 
@@ -202,9 +195,9 @@ def test_too_many_tokens_wanted_is_an_error_of_its_own(serve, model, status, rea
         failure(422, "the prompt is too long"),
     ],
 )
-def test_too_long_a_context_is_an_error_of_its_own(serve, model, refusal):
+def test_too_long_a_context_is_a_request_too_large(serve, model, refusal):
     server = serve(refusal)
-    with pytest.raises(ContextTooLongError):
+    with pytest.raises(RequestTooLargeError):
         ask(model(server))
     assert len(server.requests) == 1
 
@@ -228,19 +221,18 @@ TRICKLES = {"head": trickle(HEAD, drop=b"X: 1\r\n"), "body": trickle(HEAD, b"\r\
 @pytest.mark.parametrize("step", TRICKLES.values(), ids=TRICKLES)
 def test_an_answer_that_trickles_in_is_not_waited_for(serve, model, step):
     server = serve(step)
-    with pytest.raises(
-        ServiceError, match=rf"after {MAX_TRIES} tries: no answer within 0\.2 s \(LLM_TIMEOUT_SECONDS\)"
-    ):
+    with pytest.raises(ServiceError, match=r"no answer within 0\.2 s \(LLM_TIMEOUT_SECONDS\)"):
         ask(model(server, llm_timeout_seconds=0.2))
+    assert len(server.requests) == MAX_RETRIES + 1
 
 
 @pytest.mark.parametrize("step", [answer(), TRICKLES["body"]], ids=["silence", "trickle"])
-def test_the_limit_that_was_hit_is_named(serve, model, slept, step):
+def test_the_limit_that_was_hit_is_named(serve, model, step):
     server = serve(step)
     server.delay_seconds = 1.5
     with pytest.raises(ServiceError, match=r"no answer within 0\.9 s \(LLM_BUDGET_SECONDS\)"):
         ask(model(server, llm_budget_seconds=0.9))
-    assert (slept, len(server.requests)) == ([], 1)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -306,36 +298,7 @@ def test_server_without_json_schema_is_told_in_words_and_remembered(serve, model
     assert json.dumps(SCHEMA) in server.requests[-1]["messages"][0]["content"]
     assert len(server.requests) == 4
     ask(model(server))
-    assert len(server.requests) == 5, "what a server refuses is kept for other processes"
-
-
-def test_the_format_is_kept_for_each_schema_and_the_rest_for_the_server(serve, model):
-    def picky(request):
-        if "temperature" in request:
-            return failure(400, "temperature is not supported")
-        odd = '"odd"' in json.dumps(request.get("response_format", {}))
-        return failure(400, "odd schema") if odd else answer()
-
-    server = serve(picky)
-    odd = {"type": "object", "properties": {"odd": {"type": "string"}}}
-    model(server).complete(MESSAGES, odd, max_tokens=20, temperature=0.3)
-    before = len(server.requests)
-    model(server).complete(MESSAGES, odd, max_tokens=20, temperature=0.3)
-    ask(model(server))
-    again, other = server.requests[before:]
-    assert again["response_format"] == {"type": "json_object"}
-    assert other["response_format"]["json_schema"]["schema"] == SCHEMA
-    assert "temperature" not in other
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"format": "odd"}', b"\xff"])
-def test_a_damaged_dialect_is_as_none(serve, model, tmp_path, content):
-    server = serve(failure(400, "no json_schema"), answer())
-    ask(model(server))
-    (kept,) = (tmp_path / "llm" / "dialects").glob("*.json")
-    kept.write_bytes(content)
-    ask(model(server))
-    assert server.requests[-1]["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert len(server.requests) == 5, "what a server refuses is asked for once"
 
 
 @pytest.mark.parametrize(
@@ -436,7 +399,7 @@ def local(serve, model, tmp_path, monkeypatch):
 
     def start(name):
         nonlocal late
-        assert name == "llm_server"
+        assert name is LLM_SERVER
         late += 1000
         return server.address
 
@@ -553,3 +516,23 @@ def test_no_model_named_lists_what_the_server_offers(serve, model):
 def test_a_missing_model_lists_what_the_provider_offers(serve, model, refusal):
     with pytest.raises(ServiceError, match=r"does not exist.*offers: big, small|not found.*offers: big, small"):
         ask(model(serve((404, refusal))))
+
+
+def test_a_call_from_a_running_event_loop(serve, model):
+    """The kernel of Mage's editor runs one in the thread that executes a block."""
+
+    async def block():
+        return ask(model(serve(answer())))
+
+    assert asyncio.run(block()).text
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [(answer(), None), (answer(""), "answered nothing"), (failure(401), "check OPENAI_API_KEY")],
+    ids=["answers", "empty", "refused"],
+)
+def test_probe(serve, tmp_path, step, reason):
+    settings = Settings(openai_base_url=serve(step).url, llm_model="small", state_dir=tmp_path)
+    said = probe(settings)
+    assert said is None if reason is None else reason in said

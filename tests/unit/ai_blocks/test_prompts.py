@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -11,23 +10,22 @@ KIND = {"type": "string", "enum": ["sum", "product"]}
 GOOD = {
     "version": "1",
     "system": "Be brief.",
-    "inputs": ["number", "fact"],
-    "prompt": "Number {number}: {fact}",
-    "examples": [{"inputs": {"number": "4", "fact": "sum"}, "answer": {"text": "4 is 2 + 2", "kind": "sum"}}],
+    "inputs": ["item", "fact"],
+    "prompt": "Number {{ item.number }}: {{ fact }}",
+    "examples": [{"inputs": {"item": {"number": 4}, "fact": "sum"}, "answer": {"text": "4 is 2 + 2", "kind": "sum"}}],
     "output": {"format": {"text": {"type": "string", "maxLength": 20}, "kind": KIND}},
-    "validation": {
-        "grounded": ["text"],
-        "equals": {"kind": "fact"},
-        "mentions": {"text": ["number"]},
-        "forbidden": ["Hello", '"quoted"', "kind"],
-    },
+    "checks": [
+        {"equals": {"field": "kind", "inputs": ["fact"]}},
+        {"mentions": {"field": "text", "inputs": ["item.number"]}},
+    ],
+    "fallback": {"text": "{{ item.number }}"},
     "model": {"max_tokens": 10},
 }
 
 
 def load(folder: Path, **changes):
     content = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
-    (folder / "test.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (folder / "test.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return load_prompt("test", folder)
 
 
@@ -36,44 +34,43 @@ def test_bundled_prompts_load(path):
     assert load_prompt(path.stem).version
 
 
+def example(inputs=None, answer=None):
+    good = GOOD["examples"][0]
+    return {"examples": [{"inputs": inputs or good["inputs"], "answer": answer or good["answer"]}]}
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"temperature": 1}, "temperature"),
         ({"version": None}, "version"),
         ({"system": " "}, "system"),
-        ({"inputs": ["number"]}, "fact"),
-        ({"inputs": ["number", "fact", "unused"]}, "unused"),
-        ({"output": {"format": {"text": {"type": "strong"}}}, "examples": [], "validation": {}}, "strong"),
-        ({"output": {"format": {}}, "examples": [], "validation": {}}, "output.format"),
-        ({"validation": {"equals": {"sort": "fact"}}}, "sort"),
-        ({"validation": {"mentions": {"sort": ["fact"]}}}, "sort"),
-        ({"validation": {"grounded": ["sort"]}}, "sort"),
-        ({"validation": {"otherwise": {"sort": "a"}}}, "sort"),
-        ({"validation": {"mentions": {"text": ["colour"]}}}, "colour"),
-        ({"validation": {"equals": {"kind": "colour"}}}, "colour"),
-        ({"may_be_cut": ["colour"]}, "colour"),
-        ({"validation": {"grounded": ["text"]}}, "kind"),
-        ({"validation": {"grounded": ["text", "kind"], "equals": {"kind": "fact"}}}, "kind"),
-        ({"validation": {"grounded": ["text"], "otherwise": {"kind": "difference"}}}, "kind does not fit"),
-        ({"validation": {"max_attempts": 0}}, "max_attempts"),
+        ({"prompt": "{{ item.number }} {{ colour }}"}, "colour"),
+        ({"prompt": "{{ item.number }"}, "wrong"),
+        ({"inputs": ["item", "fact", "unused"]}, "unused"),
+        ({"inputs": ["item"]}, "fact"),
+        ({"output": {"format": {"text": {"type": "strong"}}}, "examples": [], "checks": []}, "strong"),
+        ({"output": {"format": {}}}, "output.format"),
+        ({"output": {**GOOD["output"], "validation": ""}}, "output.validation"),
+        ({"output": {**GOOD["output"], "valid": "yes"}}, "output.valid"),
+        ({"checks": [{"equals": {"field": "sort", "inputs": ["fact"]}}]}, "sort"),
+        ({"checks": [{"equals": {"field": "kind", "inputs": ["colour"]}}]}, "colour"),
+        ({"checks": [{"equals": {"field": "kind", "input": "fact"}}]}, "input"),
+        ({"checks": [{"is_nice": {"field": "kind"}}]}, "is_nice"),
+        ({"checks": ["equals"]}, "name: options"),
+        ({"checks": [{"avoids": {"field": "text", "patterns": ["("]}}]}, "not a regular expression"),
+        ({"checks": [{"quotes": {"field": "te xt", "inputs": ["fact"]}}]}, "field"),
+        ({"fallback": {"sort": "a"}}, "sort"),
+        ({"fallback": {"text": "{{ colour }}"}}, "colour"),
+        ({"max_attempts": 0}, "max_attempts"),
         ({"model": {"max_tokens": 10, "top_p": 1}}, "top_p"),
-        ({"examples": [{"inputs": {"number": "4"}, "answer": {"text": "4", "kind": "sum"}}]}, "example"),
-        ({"examples": [{"inputs": {"number": "4", "fact": ""}, "answer": {"text": "4"}}]}, "kind"),
-        (
-            {"examples": [{"inputs": {"number": "4", "fact": "product"}, "answer": {"text": "4", "kind": "sum"}}]},
-            "kind",
-        ),
-        ({"inputs": ["number", "fact", "fact"]}, "twice"),
-        ({"prompt": "{number!r}: {fact}"}, "no other way"),
-        ({"prompt": "{number:>{fact}}"}, "no other way"),
-        ({"prompt": "{number}: {fact.text}"}, "no other way"),
-        ({"output": {"format": {"text": {"type": "string", "maxLenght": 9}, "kind": KIND}}}, "maxLenght"),
-        ({"output": {"format": {"text": {"type": "string", "items": {"typ": 1}}, "kind": KIND}}}, "typ"),
-        ({"output": {"format": {"text": {"type": "string"}, "kind": {"type": "integer"}}}, "examples": []}, "string"),
+        (example(inputs={"fact": "sum"}), "example 0"),
+        (example(answer={"text": "4"}), "example 0"),
+        (example(answer={"text": "4", "kind": "product"}), "example 0"),
+        (example(answer={"text": "five", "kind": "sum"}), "example 0"),
     ],
 )
-def test_wrong_file_is_refused_and_the_error_names_what_is_wrong(tmp_path, changes, named):
+def test_a_wrong_file_is_refused_and_the_error_names_what_is_wrong(tmp_path, changes, named):
     with pytest.raises(InvalidInputError, match=named):
         load(tmp_path, **changes)
 
@@ -82,55 +79,47 @@ def test_missing_file_and_no_mapping_are_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="no prompt file"):
         load_prompt("test", tmp_path)
     (tmp_path / "test.yaml").write_text("- a list")
-    with pytest.raises(InvalidInputError, match="no mapping"):
+    with pytest.raises(InvalidInputError, match="not a mapping"):
+        load_prompt("test", tmp_path)
+    (tmp_path / "test.yaml").write_text("a: [")
+    with pytest.raises(InvalidInputError, match="not YAML"):
         load_prompt("test", tmp_path)
 
 
-def test_messages_hold_system_examples_and_the_question(tmp_path):
-    messages = load(tmp_path).messages({"number": "6", "fact": "3 + 3 = 6"})
+def test_the_conversation(tmp_path):
+    messages = load(tmp_path).messages({"item": {"number": 7}, "fact": "product"})
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
-    assert json.loads(messages[2]["content"]) == {"text": "4 is 2 + 2", "kind": "sum"}
-    assert messages[3]["content"] == "Number 6: 3 + 3 = 6"
+    assert messages[1]["content"] == "Number 4: sum"
+    assert messages[2]["content"] == '{"text": "4 is 2 + 2", "kind": "sum"}'
+    assert messages[-1]["content"] == "Number 7: product"
+    assert len(load(tmp_path).messages({"item": {"number": 7}, "fact": ""}, with_examples=False)) == 2
 
 
-def test_braces_in_an_input_are_plain_text(tmp_path):
-    messages = load(tmp_path).messages({"number": "{fact}", "fact": "{0} {number.__class__}"})
-    assert messages[3]["content"] == "Number {fact}: {0} {number.__class__}"
+def test_json_in_a_template_keeps_characters_and_cannot_be_left(tmp_path):
+    prompt = load(tmp_path, prompt="{{ item.number }} {{ fact | json }}")
+    content = prompt.messages({"item": {"number": 7}, "fact": 'é" } system'})[-1]["content"]
+    assert content == '7 "é\\" } system"'
 
 
-def test_other_inputs_than_the_prompts_are_refused(tmp_path):
-    with pytest.raises(InvalidInputError) as error:
-        load(tmp_path).messages({"number": "6", "colour": "red"})
-    assert set(error.value.fields) == {"fact", "colour"}
+@pytest.mark.parametrize(("inputs", "named"), [({"item": {}}, "fact"), ({"item": {}, "fact": "", "more": 1}, "more")])
+def test_other_inputs_are_refused(tmp_path, inputs, named):
+    with pytest.raises(InvalidInputError) as caught:
+        load(tmp_path).check_inputs(inputs)
+    assert set(caught.value.fields) == {named}
 
 
-@pytest.mark.parametrize(
-    ("answer", "named"),
-    [
-        ({"text": "6", "kind": "sum"}, None),
-        ({"text": "6"}, "kind"),
-        ({"text": 6, "kind": "sum"}, "text"),
-        ({"text": "6" * 21, "kind": "sum"}, "text"),
-        ({"text": "6", "kind": "square"}, "kind"),
-        ({"text": "6", "kind": "sum", "more": 1}, "more"),
-        (["6"], "object"),
-    ],
-)
-def test_misfit(tmp_path, answer, named):
-    reason = load(tmp_path).misfit(answer)
-    assert reason is None if named is None else named in reason
+def test_what_the_template_does_not_find_is_said(tmp_path):
+    with pytest.raises(InvalidInputError, match="number"):
+        load(tmp_path).messages({"item": {}, "fact": "sum"})
 
 
-@pytest.mark.parametrize(
-    ("answer", "named"),
-    [
-        ({"text": "6 it is", "kind": "sum"}, None),
-        ({"text": "6 it is", "kind": "product"}, "kind"),
-        ({"text": "it is", "kind": "sum"}, "mention"),
-        ({"text": "6, hello", "kind": "sum"}, "Hello"),
-        ({"text": '6 "quoted"', "kind": "sum"}, "quoted"),
-    ],
-)
-def test_broken_rule(tmp_path, answer, named):
-    reason = load(tmp_path).broken_rule(answer, {"number": "6", "fact": "sum"})
-    assert reason is None if named is None else named in reason
+def test_a_template_is_sandboxed(tmp_path):
+    prompt = load(tmp_path, prompt="{{ item.__class__.__mro__ }} {{ fact }}")
+    with pytest.raises(InvalidInputError, match="cannot be rendered"):
+        prompt.messages({"item": {"number": 1}, "fact": ""})
+
+
+def test_an_edited_file_is_read_again_and_is_another_prompt(tmp_path):
+    first = load(tmp_path)
+    assert load_prompt("test", tmp_path) is first
+    assert load(tmp_path, system="Be very brief.").fingerprint != first.fingerprint

@@ -1,86 +1,133 @@
+import json
+from pathlib import Path
+
 import pytest
 
-from workflows.ai_blocks.grounding import Fact, objection
+from tests import corpus
 from workflows.ai_blocks.prompts import load_prompt
 from workflows.common.errors import InvalidInputError
-from workflows.survival.explanation import describe, explain, facts_of, strongest_contributions, unclear_chance
-from workflows.survival.features import FEATURES
-
-PASSENGER = {
-    "pclass": 3, "_name": "Kim", "sex": "female", "age": 21.0, "sibsp": 0, "parch": 0, "ticket": "315037",
-    "fare": 100.0, "cabin": "D21", "embarked": "S",
-}  # fmt: skip
-PREDICTION = {
-    "survived": 0,
-    "probability": 0.331,
-    "passenger": PASSENGER,
-    "contributions": {"is_female": 1.2, "pclass": -1.5, "fare": 0.1, "age": -0.4, "deck": 0.0},
-    "base_value": -0.1,
-    "missing": [],
-    "unseen": [],
-    "model_version": "v1",
-}
-GOOD = (
-    "The passenger is predicted to have died: the chance of survival was 33 %. Travelling in third class lowered the "
-    "chance the most, while being female raised it."
+from workflows.sql_python.passengers import parse_attributes
+from workflows.survival.counterfactuals import Counterfactuals, find_counterfactuals
+from workflows.survival.explanation import (
+    describe,
+    explain,
+    explanation_from_facts,
+    inputs_of,
+    strongest_contributions,
 )
+from workflows.survival.features import FEATURES
+from workflows.survival.inference import predict_with
+from workflows.survival.registry import Version
+
+CORPUS = Path(__file__).parent / "corpus"
+MAN = {"pclass": 3, "sex": "male", "age": 20, "fare": 8, "sibsp": 0, "parch": 0, "embarked": "S", "_name": "Doe, Mr. J"}
 
 
-def check(text):
-    facts = facts_of(PREDICTION)
-    return objection(text, facts) or unclear_chance({"explanation": text}, facts)
+@pytest.fixture(scope="module")
+def version(pipeline):
+    return Version("test", {}, pipeline)
 
 
-def test_model_explains(scripted):
-    answer = explain(PREDICTION, scripted({"outcome": "died", "explanation": GOOD}))
-    assert (answer["survived"], answer["probability"], answer["model_version"]) == (0, 0.331, "v1")
-    assert answer["explanation"] == GOOD
-    assert answer["strongest_features"] == {"pclass": -1.5, "is_female": 1.2, "age": -0.4}
-    assert answer["source"] == "model"
+@pytest.fixture(scope="module")
+def prediction(version):
+    return predict_with(version, parse_attributes(MAN))
 
 
-def test_other_outcome_ends_in_the_facts(scripted):
-    answer = explain(PREDICTION, scripted(*[{"outcome": "survived", "explanation": GOOD}] * 9))
-    assert answer["source"] == "facts"
-    assert "predicted to have died" in answer["explanation"]
-    assert "Most of all, travelling in third class lowered the chance of survival." in answer["explanation"]
+@pytest.fixture
+def explained(version, prediction, scripted):
+    return lambda *answers: explain(prediction, version, scripted(*answers))
+
+
+@pytest.fixture(scope="module")
+def good(version, prediction):
+    """An answer as a large model gives it."""
+    facts = inputs_of(
+        prediction,
+        strongest_contributions(prediction["contributions"]),
+        find_counterfactuals(version, prediction["passenger"]),
+    )
+    first = facts["features"][0]
+    chance, changes = facts["prediction"]["survival_chance"], facts["counterfactuals"]
+    return {
+        "outcome": "died",
+        "explanation": f"He most likely died: his chance of survival was {chance}, mostly for {first['meaning']}.",
+        "strongest": [{"feature": first["feature"], "effect": first["effect"]}],
+        "what_should_have_changed": f"{changes[0]['change']} ({changes[0]['survival_chance']}) would have saved him.",
+        "changes": [{"change": changes[0]["change"]}],
+    }
+
+
+def test_the_model_gets_everything_and_its_answer_is_checked(version, prediction, good, scripted):
+    model = scripted(good)
+    output = explain(prediction, version, model)
+    asked = model.asked[0][-1]["content"]
+    assert '"sex": "male"' in asked
+    assert "being female instead of male" in asked
+    assert all(name in asked for name in output["strongest_features"])
+    assert (output["source"], output["survived"], output["model_version"]) == ("model", 0, "test")
+    assert output["explanation"] == good["explanation"]
+    assert output["what_should_have_changed"] == good["what_should_have_changed"]
+    assert output["changes"] == good["changes"]
+    assert output["checked"] == {
+        "outcome": ["equals"],
+        "explanation": ["numbers", "states"],
+        "strongest": ["signs"],
+        "what_should_have_changed": ["numbers"],
+        "changes": ["members"],
+    }
+    assert output["unchecked"] == []
+    assert {one["changes"][0]["attribute"] for one in output["counterfactuals"]["single"]} >= {"sex", "age"}
+    assert json.loads(json.dumps(output)) == output
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("changes", "check"),
     [
-        (GOOD.replace("died", "survived"), "other outcome"),
-        (GOOD.replace("33", "66"), "other number"),
-        (GOOD.replace("raised", "lowered"), "other direction"),
-        (GOOD.replace("third", "first"), "other class"),
-        ("The passenger is predicted to have died. Being female raised the chance.", "strongest feature left out"),
-        ("Travelling in third class lowered the chance of survival the most.", "outcome left out"),
-        (GOOD.replace("being female", "being female, most of all,"), "another one the strongest"),
-        (f"{GOOD} Kim was brave.", "made up"),
+        ({"outcome": "survived"}, "equals"),
+        ({"explanation": "He most likely survived, as young people did so more often."}, "states"),
+        ({"explanation": "He most likely died: his chance of survival was 99 % at the time."}, "numbers"),
+        ({"strongest": [{"feature": "is_female", "effect": "raised"}]}, "signs"),
+        ({"strongest": [{"feature": "wealth", "effect": "raised"}]}, "signs"),
+        ({"changes": [{"change": "having a boat"}]}, "members"),
+        ({"what_should_have_changed": "He should have been 77 years old."}, "numbers"),
+        ({"changes": "none"}, "format"),
     ],
 )
-def test_contradiction_is_refused(text, why):
-    assert check(GOOD) is None
-    assert check(text) is not None, why
+def test_what_the_facts_do_not_say_is_refused(explained, good, changes, check):
+    output = explained(good | changes, good)
+    assert (output["source"], output["attempts"], output["refusals"][0]["check"]) == ("model", 2, check)
 
 
-@pytest.mark.parametrize("survived", [0, 1])
-def test_text_made_from_facts_passes_the_check(survived):
-    for feature in FEATURES:
-        for value in (-1.0, 1.0):
-            prediction = {**PREDICTION, "survived": survived, "contributions": {feature: value, "age": 0.1}}
-            facts = facts_of(prediction)
-            assert objection(" ".join(fact.text for fact in facts), facts) is None
+def test_without_a_good_answer_code_explains(version, prediction, scripted):
+    output = explain(prediction, version, scripted("", ""))
+    assert output["source"] == "facts"
+    assert output["explanation"].startswith("The passenger is predicted to have died: the chance of survival was")
+    assert output["what_should_have_changed"].startswith("Any one of these would have been enough")
+    assert "being female instead of male" in output["what_should_have_changed"]
 
 
-def test_no_contribution_at_all_is_explained_by_the_outcome(scripted):
-    answer = explain({**PREDICTION, "contributions": {"age": 0.0}}, scripted(*[""] * 9))
-    assert answer["explanation"] == "The passenger is predicted to have died: the chance of survival was 33 %."
+def test_what_code_writes_passes_the_checks(version, titanic):
+    prompt = load_prompt("explain_prediction")
+    for row in range(0, 891, 60):
+        passenger = parse_attributes(titanic.iloc[row].drop(["passenger_id", "survived"]).to_dict())
+        prediction = predict_with(version, passenger)
+        strongest = strongest_contributions(prediction["contributions"])
+        found = find_counterfactuals(version, passenger)
+        answer, inputs = explanation_from_facts(prediction, strongest, found), inputs_of(prediction, strongest, found)
+        assert prompt.format_problem(answer) is None
+        assert [check.problem(answer, inputs) for check in prompt.checks] == [None] * len(prompt.checks)
+
+
+def test_what_would_have_turned_a_survivor_for_the_worse(version, scripted):
+    woman = predict_with(version, parse_attributes(MAN | {"sex": "female", "pclass": 1, "_name": None, "fare": 80}))
+    output = explain(woman, version, scripted("", ""))
+    assert output["counterfactuals"]["target"] == "died"
+    assert "to have died" in output["what_should_have_changed"]
 
 
 def test_strongest_first_and_ties_by_name():
-    contributions = {"b": -1, "a": 1, "c": 0.5, "d": 2, "e": 0}
-    assert [name for name, _ in strongest_contributions(contributions)] == ["d", "a", "b"]
+    contributions = {"b": -1, "a": 1, "c": 0.5, "d": 2, "e": 0, "f": 0.1, "g": 0.2}
+    assert list(strongest_contributions(contributions)) == ["d", "a", "b", "c", "g"]
 
 
 @pytest.mark.parametrize(
@@ -89,11 +136,10 @@ def test_strongest_first_and_ties_by_name():
         ("pclass", {"pclass": 1}, "travelling in first class"),
         ("pclass", {"pclass": None}, "an unknown class"),
         ("is_female", {"sex": None}, "being of unknown sex"),
-        ("is_woman_or_boy", {"sex": "male", "age": 5}, "being a boy"),
+        ("is_woman_or_boy", {"sex": "male", "age": 5, "_name": None}, "being a boy"),
         ("is_woman_or_boy", {"sex": "female"}, "being a woman"),
         ("is_woman_or_boy", {"sex": "female", "age": 17}, "being a girl"),
         ("is_woman_or_boy", {"sex": "male"}, "being a grown man"),
-        ("is_woman_or_boy", {"sex": "male", "_name": "Kim, Master. Min"}, "being a boy"),
         ("fare", {"fare": 7.8958}, "a fare of about 8 pounds"),
         ("family_size", {"sibsp": 1, "parch": 2}, "a family of 4 on board"),
         ("family_size", {}, "travelling alone"),
@@ -102,17 +148,43 @@ def test_strongest_first_and_ties_by_name():
     ],
 )
 def test_describe(feature, changes, text):
-    assert describe(feature, {**PASSENGER, **changes}) == text
+    assert describe(feature, MAN | changes) == text
 
 
-def test_incomplete_prediction_is_refused(scripted):
+def test_every_feature_is_described():
+    assert all(describe(feature, {}) for feature in FEATURES)
+
+
+def test_incomplete_prediction_is_refused(version, scripted):
     with pytest.raises(InvalidInputError, match="contributions"):
-        explain({"survived": 1}, scripted())
+        explain({"survived": 1}, version, scripted())
 
 
-def test_examples_of_the_prompt_keep_to_their_facts():
-    for example in load_prompt("explain_prediction").examples:
-        lines = [line.removeprefix("- ") for line in example.inputs["facts"].splitlines()]
-        outcome = Fact(lines[0])
-        claims = [Fact(line) for line in lines[1:]]
-        assert objection(example.answer["explanation"], [outcome, *claims]) is None
+class TestCorpus:
+    @pytest.fixture
+    def problem(self):
+        cases = corpus.load(CORPUS / "explanation.yaml")["cases"]
+        prompt = load_prompt("explain_prediction")
+
+        def find(case, text):
+            prediction = cases[case]
+            strongest = strongest_contributions(prediction["contributions"])
+            target = "died" if prediction["survived"] else "survived"
+            nothing = Counterfactuals(target, (), None, None)
+            answer = explanation_from_facts(prediction, strongest, nothing) | {"explanation": text}
+            inputs = inputs_of(prediction, strongest, nothing)
+            return next(filter(None, (check.problem(answer, inputs) for check in prompt.checks)), None)
+
+        return find
+
+    @pytest.mark.parametrize("half", ["explanation", "explanation_held_out"])
+    def test_falsehoods(self, half, problem, record_property):
+        wrong, _ = corpus.passing(CORPUS / f"{half}.yaml", "refuse", corpus.FORBIDDEN_KINDS, problem)
+        assert wrong == []
+        subtle, count = corpus.passing(CORPUS / f"{half}.yaml", "refuse", {"other"}, problem)
+        record_property("subtle_falsehoods_that_pass", f"{len(subtle)} of {count}")
+
+    @pytest.mark.parametrize("half", ["explanation", "explanation_held_out"])
+    def test_honest_texts_pass(self, half, problem):
+        passed, count = corpus.passing(CORPUS / f"{half}.yaml", "accept", None, problem)
+        assert len(passed) >= 0.95 * count

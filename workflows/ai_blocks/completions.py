@@ -1,0 +1,109 @@
+"""Read what servers and models write: the text of an answer wherever it stands, and the JSON object in it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import json_repair
+
+_TAGS = "think|thinking|thought|thoughts|reasoning|reflection|seed:think"
+_THOUGHTS = re.compile(rf"<({_TAGS})>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷", re.DOTALL | re.IGNORECASE)
+# The beginning of the thoughts may stand in the chat template, so that only their end is written.
+_END_OF_THOUGHTS = re.compile(
+    rf"</(?:{_TAGS})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>|<\|START_RESPONSE\|>",
+    re.IGNORECASE,
+)
+_UNFINISHED_THOUGHTS = re.compile(
+    rf"(?:<(?:{_TAGS})>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis|<\|START_THINKING\|>).*",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer of a model.
+
+    Attributes:
+        text: What it wrote; empty where it wrote nothing.
+        model: Name that the server gave to the model that answered.
+        input_tokens: Tokens read, as counted by the server; 0 where it does not say.
+        output_tokens: Tokens written.
+        seconds: Time of the request that was answered, without waiting and failed requests.
+        is_cut: Whether it ended at the limit of tokens.
+    """
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    is_cut: bool = False
+
+
+def read_completion(body: Mapping[str, Any], model: str, seconds: float) -> Completion:
+    """Read the body of a chat completion as loosely as servers write it.
+
+    The answer may stand in `content` as a text or as parts, in the arguments of a tool call, or in the thoughts.
+    """
+    choices = body.get("choices")
+    choice, usage = _mapping(choices[0] if isinstance(choices, list) and choices else None), _mapping(body.get("usage"))
+    message = _mapping(choice.get("message"))
+    calls = message.get("tool_calls")
+    function = _mapping(_mapping(calls[0] if isinstance(calls, list) and calls else message).get("function"))
+    candidates = (
+        message.get("content"),
+        function.get("arguments"),
+        message.get("reasoning_content"),
+        message.get("reasoning"),
+    )
+    return Completion(
+        text=next((text for text in map(_text, candidates) if text.strip()), ""),
+        model=str(body.get("model") or model),
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        seconds=seconds,
+        is_cut=choice.get("finish_reason") == "length",
+    )
+
+
+def parse_json_object(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the JSON object in a model's text, None if there is none.
+
+    It may stand after thoughts, in a code fence or between sentences, and have raw newlines in its texts. Of several
+    objects the last one with any of the fields counts; keys that are not among the fields are removed.
+    """
+    answer = _END_OF_THOUGHTS.split(_THOUGHTS.sub("", text))[-1]
+    answer = _UNFINISHED_THOUGHTS.sub("", answer)
+    start, end = answer.find("{"), answer.rfind("}")
+    if start < 0 or end < start:
+        return None
+    try:
+        value = json_repair.loads(answer[start : end + 1])
+        # Refuses NaN, which is no JSON.
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    objects = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
+    fitting = [one for one in objects if set(one) & set(fields)]
+    return {key: part for key, part in fitting[-1].items() if key in fields} if fitting else None
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message, which may be a list of parts."""
+    if isinstance(content, list):
+        parts = [_mapping(part) for part in content]
+        return "".join(str(part.get("text") or "") for part in parts if part.get("type") in ("text", "output_text"))
+    if isinstance(content, Mapping):
+        # Some servers send the arguments of a tool call as an object.
+        return json.dumps(content)
+    return content if isinstance(content, str) else ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) else 0
