@@ -30,7 +30,7 @@ PATTERNS = {"died": ["\\bdied\\b"], "survived": ["\\bsurvived\\b"]}
         ("numbers", {"field": "a", "inputs": ["age"]}, {"a": "21 years"}, None),
         ("numbers", {"field": "a", "inputs": ["age"]}, {"a": "22 years"}, "a names the number 22"),
         ("numbers", {"field": "a", "inputs": ["age"], "also": ["b"]}, {"a": "22 years", "b": 22}, None),
-        ("numbers", {"field": "a[].t", "inputs": ["age"]}, {"a": [{"t": "21"}, {"t": "five"}]}, "names the number five"),
+        ("numbers", {"field": "a[].t", "inputs": ["age"]}, {"a": [{"t": "21"}, {"t": "five"}]}, "the number five"),
         ("quotes", {"field": "a", "inputs": ["bio.text"]}, {"a": 'suis "CAPITAINE" d’un navire'}, None),
         ("quotes", {"field": "a", "inputs": ["bio.text"]}, {"a": "capitaine de navire"}, "is not a quote"),
         ("quotes", {"field": "a", "inputs": ["bio.text"]}, {"a": "pitaine"}, "is not a quote"),

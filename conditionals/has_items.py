@@ -3,6 +3,6 @@ if "condition" not in globals():
 
 
 @condition
-def plan_has_items(plan, *args, **kwargs) -> bool:
+def has_items(plan, *args, **kwargs) -> bool:
     """Run the fan-out only if there are items: Mage fails on a dynamic block with an empty list."""
     return plan["items"] > 0

@@ -3,6 +3,6 @@ if "condition" not in globals():
 
 
 @condition
-def plan_is_empty(plan, *args, **kwargs) -> bool:
+def has_no_items(plan, *args, **kwargs) -> bool:
     """Run the branch without the fan-out only if there are no items."""
     return plan["items"] == 0
