@@ -1,16 +1,16 @@
-"""How well language models do in the AI blocks: a fixed set of questions, a table per block.
+"""How well language models do in the AI blocks: fixed questions, a table for each prompt.
 
-Run as `python -m evals [--compare MODEL ...]`. Half of the questions was looked at while prompts and
-rules were written (`seen.yaml`), half was not (`held_out.yaml`). Answers are neither taken from the cache nor kept,
-and their tokens are booked to no run. Columns:
+Run as `python -m evals [--compare MODEL ...]`. Half of the questions was looked at while prompts and checks were
+written (`seen.yaml`), half was not (`held_out.yaml`). Answers are neither taken from the cache nor kept. Columns:
 
-    asked            questions; each row is a small number of them
-    schema-valid     first attempts that fitted the output format
-    grounded         of these, the ones that broke no rule and said nothing beyond the facts
-    model / facts    answers by their `source`: worded by the model, or made from the facts
-    attempts, tokens mean of an answer, all attempts together
-    p50, p95         seconds of an answer in the model's server, all attempts together
-    as XGBoost       verdicts that agree with the survival model on the attributes read from the bio
+    asked              questions
+    schema-valid       first attempts that fitted the output format
+    accepted           first attempts that passed every check
+    model / facts      answers by their `source`: of the model, or made from the facts
+    right              attributes read as the bios state them; explanations that name a change that turns the outcome
+    attempts, tokens   mean of an answer, all attempts together
+    p50, p95           seconds of an answer in the model's server, all attempts together
+    refused by         refused attempts by check
 
 The survival model is fitted on the bundled passengers, whatever is configured. Exits with 1 if a model failed.
 """
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from evals.cases import ADVICE, BLOCKS, HALVES, Case, all_cases, survival_model
+from evals.cases import HALVES, PROMPTS, Case, all_cases, survival_model
 from evals.evaluation import Outcome, Score, evaluate, score
 from stack.console import Console
 from workflows.ai_blocks.client import OpenAIModel, model_name
@@ -38,8 +38,10 @@ from workflows.common.settings import Settings, get_settings
 from workflows.sql_python.passenger_files import load_passengers
 
 LOCAL = "local"
-HEADER = ("model", "half", "asked", "schema-valid", "grounded", "model / facts", "attempts", "tokens in", "tokens out")
-SECONDS = ("p50 s", "p95 s")
+HEADER = (
+    *("model", "half", "asked", "schema-valid", "accepted", "model / facts", "right", "attempts", "tokens in"),
+    *("tokens out", "p50 s", "p95 s", "refused by"),
+)
 OUTCOMES_BETWEEN_LINES = 20
 
 
@@ -98,28 +100,27 @@ def measure(model: str | None, cases: Sequence[Case], console: Console) -> Resul
     return result
 
 
-def table(block: str, results: Sequence[Result]) -> list[str]:
-    """Return the Markdown lines of a block's table: a row per model and half."""
-    header = [*HEADER, *(["as XGBoost"] if block == ADVICE else []), *SECONDS]
-    rows = [header, ["---"] * len(header)]
+def table(prompt: str, results: Sequence[Result]) -> list[str]:
+    """Return the Markdown lines of a prompt's table: a row per model and half."""
+    rows = [list(HEADER), ["---"] * len(HEADER)]
     for result in results:
         for half in HALVES:
-            outcomes = [one for one in result.outcomes if (one.case.block, one.case.half) == (block, half)]
-            if any(one.answer is not None for one in outcomes):
-                rows.append([result.name, half, *_cells(block, score(outcomes))])
+            outcomes = [one for one in result.outcomes if (one.case.prompt, one.case.half) == (prompt, half)]
+            if any(one.output is not None for one in outcomes):
+                rows.append([result.name, half, *_cells(score(outcomes))])
             else:
                 reason = next(iter(result.failures), "").replace("|", "\\|")
-                rows.append([result.name, half, f"not answered: {reason}", *[""] * (len(header) - 3)])
+                rows.append([result.name, half, f"not answered: {reason}", *[""] * (len(HEADER) - 3)])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def facts_only(result: Result) -> Iterator[str]:
     """Say of every answer that was made from the facts why the model's last attempt was refused."""
     for outcome in result.outcomes:
-        if outcome.answer is not None and outcome.answer["source"] == "facts":
-            last, case = outcome.answer["refusals"][-1], outcome.case
-            asked = json.dumps(case.asked, ensure_ascii=False)
-            yield f"{result.name}, {case.block}, {case.half}, {asked[:60]}: {last['kind']}: {last['reason']}"
+        if outcome.output is not None and outcome.output["source"] == "facts":
+            last, case = outcome.output["refusals"][-1], outcome.case
+            question = json.dumps(case.question, ensure_ascii=False, default=str)
+            yield f"{result.name}, {case.prompt}, {case.half}, {question[:60]}: {last['check']}: {last['reason']}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,9 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cases = all_cases(passengers, version, Path(frameworks))
             with console.step(f"{model or 'the configured model'}: {len(cases)} questions"):
                 results.append(measure(model, cases, console))
-    for block in BLOCKS:
-        console.heading(block)
-        for line in table(block, results):
+    for prompt in PROMPTS:
+        console.heading(prompt)
+        for line in table(prompt, results):
             console.say(line)
     console.say()
     for result in results:
@@ -158,28 +159,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.say(line)
     if options.output:
         saved = [{"model": r.name, "error": r.error, "answers": [one.to_dict() for one in r.outcomes]} for r in results]
-        write_text_atomically(options.output, json.dumps(saved, ensure_ascii=False, indent=1))
+        write_text_atomically(options.output, json.dumps(saved, ensure_ascii=False, indent=1, default=str))
     return int(any(result.failures for result in results))
 
 
-def _cells(block: str, score: Score) -> list[str]:
+def _cells(score: Score) -> list[str]:
     failed = score.asked - score.answered
     return [
         f"{score.asked}, {failed} failed" if failed else str(score.asked),
-        _share(score.valid, score.answered),
-        _share(score.grounded, score.valid),
+        f"{score.valid} of {score.answered}",
+        f"{score.accepted} of {score.answered}",
         f"{score.from_model} / {score.answered - score.from_model}",
+        f"{score.right[0]} of {score.right[1]}" if score.right[1] else "",
         f"{score.attempts:.1f}",
         f"{score.input_tokens:.0f}",
         f"{score.output_tokens:.0f}",
-        *([_share(score.agreed, score.compared)] if block == ADVICE else []),
         f"{score.median_seconds:.1f}",
         f"{score.p95_seconds:.1f}",
+        ", ".join(f"{check} {count}" for check, count in sorted(score.refused_by.items())),
     ]
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole}"
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from workflows.advice.framework import Value, build_framework, group_words
-from workflows.advice.survival_advice import will_i_survive
+from workflows.advice.answer import will_i_survive
+from workflows.advice.bio import ATTRIBUTES, read_bio
+from workflows.advice.framework import Group, Value, build_framework
 from workflows.ai_blocks.client import LanguageModel
 from workflows.dynamic_blocks.fun_facts import fun_fact
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, KEY, TARGET, parse_attributes
@@ -22,33 +23,42 @@ from workflows.survival.train_and_promote import PARAMETERS
 from workflows.survival.training import fit
 
 HALVES = ("seen", "held_out")
-FRAMEWORK, FUN_FACT, EXPLANATION, ADVICE = BLOCKS = (
+FRAMEWORK, FUN_FACT, EXPLANATION, READING, ADVICE = PROMPTS = (
     "build_decision_framework",
     "generate_fun_fact",
     "explain_prediction",
+    "read_bio",
     "will_i_survive",
 )
 FOLDER = Path(__file__).parent
+Output = Mapping[str, Any]
 
 
-class Passengers(BaseModel):
-    """Passengers of the CSV by id, and others by what is known of them."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class Passengers(_Strict):
+    """Passengers of the CSV by id, and others by their attributes."""
 
     known: list[int]
     invented: list[dict[str, Any]]
 
 
-class Half(BaseModel):
-    """What one of the files holds."""
+class Bio(_Strict):
+    """What a person says, and the attributes that it states."""
 
-    model_config = ConfigDict(extra="forbid")
+    bio: str
+    expected: dict[str, Any]
+
+
+class Half(_Strict):
+    """Content of one of the files."""
 
     numbers: list[int]
     passengers: Passengers
     frameworks: list[dict[str, Value]]
-    bios: list[str]
+    bios: list[Bio]
 
 
 @dataclass(frozen=True)
@@ -56,18 +66,18 @@ class Case:
     """One question.
 
     Attributes:
-        block: The AI block that is asked.
-        half: File that it stands in.
-        asked: What stands there.
+        prompt: Prompt that is used.
+        half: File of the question.
+        question: The question as the file has it.
         ask: Asks a model, and returns the block's output.
-        agrees: Whether an output of the block agrees with the survival model; None where that makes no sense.
+        count_right: How much of an output is right, and of how much; None where there is nothing to compare with.
     """
 
-    block: str
+    prompt: str
     half: str
-    asked: Any
+    question: Any
     ask: Callable[[LanguageModel], dict[str, Any]]
-    agrees: Callable[[Mapping[str, Any]], bool] | None = None
+    count_right: Callable[[Output], tuple[int, int]] | None = None
 
 
 def load_half(name: str) -> Half:
@@ -83,28 +93,31 @@ def survival_model(passengers: pd.DataFrame) -> Version:
 
 
 def all_cases(passengers: pd.DataFrame, version: Version, frameworks: Path) -> list[Case]:
-    """Return all questions by block and half.
+    """Return all questions by prompt and half.
 
     The first one makes the framework that the bios are answered with.
 
     Args:
         passengers: The bundled ones, canonical columns.
-        version: What predicts: see `survival_model`.
+        version: Model that predicts: see `survival_model`.
         frameworks: An empty folder.
     """
     halves = {name: load_half(name) for name in HALVES}
     cases = [case for name, half in halves.items() for case in _cases(name, half, passengers, version, frameworks)]
-    return sorted(cases, key=lambda case: BLOCKS.index(case.block))
+    return sorted(cases, key=lambda case: PROMPTS.index(case.prompt))
 
 
-def agrees_with(version: Version, advice: Mapping[str, Any]) -> bool:
-    """Say whether `will_i_survive` and the survival model predict the same from what was read in the bio."""
-    read = {name: found["value"] for name, found in advice["attributes"].items() if found is not None}
-    if (family := read.pop("family", None)) is not None:
-        # The model looks at the sum of the two alone.
-        read |= {"sibsp": family - 1, "parch": 0}
-    predicted = predict_with(version, dict.fromkeys(ATTRIBUTE_NAMES) | read)["survived"]
-    return bool(predicted) == bool(advice["survives"])
+def count_attributes(expected: Mapping[str, Any], output: Output) -> tuple[int, int]:
+    """Count the attributes that were read as expected, those that the bio does not state included."""
+    read = {name: found and found["value"] for name, found in output["attributes"].items()}
+    return sum(read.get(name) == expected.get(name) for name in ATTRIBUTES), len(ATTRIBUTES)
+
+
+def count_changes(output: Output) -> tuple[int, int]:
+    """Count 1 of 1 where the answer names a change that alone turns the outcome; 0 of 0 where there is none."""
+    enough = {one["changes"][0]["text"] for one in output["counterfactuals"]["single"]}
+    named = {one["change"] for one in output["changes"]}
+    return (int(bool(named & enough)), 1) if enough else (0, 0)
 
 
 def _cases(name: str, half: Half, passengers: pd.DataFrame, version: Version, frameworks: Path) -> Iterator[Case]:
@@ -113,14 +126,13 @@ def _cases(name: str, half: Half, passengers: pd.DataFrame, version: Version, fr
     for number in half.numbers:
         yield Case(FUN_FACT, name, number, partial(fun_fact, number))
     by_id = passengers.set_index(KEY)
-    for passenger_id in half.passengers.known:
-        known = {attribute: by_id.at[passenger_id, attribute] for attribute in ATTRIBUTE_NAMES}
-        yield Case(EXPLANATION, name, {KEY: passenger_id}, partial(_ask_explanation, version, known))
-    for invented in half.passengers.invented:
-        yield Case(EXPLANATION, name, invented, partial(_ask_explanation, version, invented))
-    for bio in half.bios:
-        ask = partial(will_i_survive, {"bio": bio}, frameworks / group_words({}))
-        yield Case(ADVICE, name, bio, ask, partial(agrees_with, version))
+    known = [{name: by_id.at[row, name] for name in ATTRIBUTE_NAMES} for row in half.passengers.known]
+    for passenger in (*known, *half.passengers.invented):
+        yield Case(EXPLANATION, name, passenger, partial(_ask_explanation, version, passenger), count_changes)
+    for one in half.bios:
+        yield Case(READING, name, one.bio, partial(_ask_reading, one.bio), partial(count_attributes, one.expected))
+        folder = frameworks / Group(attributes={}, count=1, survived=0).name
+        yield Case(ADVICE, name, one.bio, partial(will_i_survive, {"bio": one.bio}, folder))
 
 
 def _ask_framework(
@@ -128,8 +140,13 @@ def _ask_framework(
 ) -> dict[str, Any]:
     for attribute, value in attributes.items():
         passengers = passengers[passengers[attribute] == value]
-    return build_framework(passengers, frameworks / group_words(attributes), model)
+    return build_framework(passengers, frameworks / Group(attributes=dict(attributes), count=1, survived=0).name, model)
 
 
 def _ask_explanation(version: Version, attributes: Mapping[str, object], model: LanguageModel) -> dict[str, Any]:
-    return explain(predict_with(version, parse_attributes(attributes)), model)
+    return explain(predict_with(version, parse_attributes(attributes)), version, model)
+
+
+def _ask_reading(bio: str, model: LanguageModel) -> dict[str, Any]:
+    reading = read_bio(bio, model)
+    return {**reading.provenance, "attributes": reading.attributes, "traits": reading.traits}
