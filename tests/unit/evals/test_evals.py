@@ -1,49 +1,56 @@
 """The evaluation of the AI blocks: its cases, its scores, and its command."""
 
 import json
-import re
 
 import pytest
 
 from evals.__main__ import LOCAL, main, settings_of
 from evals.cases import (
     ADVICE,
-    BLOCKS,
     EXPLANATION,
     FRAMEWORK,
     FUN_FACT,
     HALVES,
+    PROMPTS,
+    READING,
     Case,
-    agrees_with,
     all_cases,
+    count_attributes,
+    count_changes,
     load_half,
-    survival_model,
 )
 from evals.evaluation import MAX_FAILURES, evaluate, score
 from tests.provider import Provider, answer, failure
-from workflows.advice.bio import read_about_me
+from workflows.advice.bio import ATTRIBUTES, check_about_me
 from workflows.ai_blocks.answers import ask
-from workflows.ai_blocks.client import Completion
-from workflows.ai_blocks.grounding import Fact
+from workflows.ai_blocks.completions import Completion
 from workflows.ai_blocks.local_model import local_model_path
 from workflows.ai_blocks.prompts import Prompt
 from workflows.common.errors import ServiceError
 from workflows.common.settings import get_settings
-from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import parse_attributes
+from workflows.survival.registry import Version
 
-SIZES = {FRAMEWORK: 1, FUN_FACT: 10, EXPLANATION: 20, ADVICE: 10}
+SIZES = {FRAMEWORK: 1, FUN_FACT: 10, EXPLANATION: 20, READING: 20, ADVICE: 20}
 PROMPT = Prompt(
     name="animals",
     version="1",
     system="Keep to the facts.",
-    inputs=["facts"],
-    prompt="{facts}",
+    inputs=["fact"],
+    prompt="{{ fact }}",
     output={"format": {"text": {"type": "string"}}},
-    validation={"max_attempts": 3, "grounded": ["text"], "forbidden": ["secret"]},
+    checks=[{"mentions": {"field": "text", "inputs": ["fact"]}}, {"avoids": {"field": "text", "patterns": ["secret"]}}],
+    fallback={"text": "{{ fact }}"},
+    max_attempts=3,
     model={"max_tokens": 20, "temperature": 0.0},
 )
-HONEST, LIE, FORBIDDEN, NO_JSON = '{"text": "Cats purr."}', '{"text": "Cats bark."}', '{"text": "secret"}', "Cats purr."
+HONEST, LIE = '{"text": "Cats purr."}', '{"text": "Cats bark."}'
+FORBIDDEN, NO_JSON = '{"text": "Cats purr. secret"}', "Cats."
+    '{"text": "Cats purr."}',
+    '{"text": "Cats bark."}',
+    '{"text": "Cats purr. secret"}',
+    "Cats.",
+)
 
 
 class Model:
@@ -63,25 +70,20 @@ class Model:
         return Completion(text=text, model="scripted", input_tokens=10, output_tokens=self.calls, seconds=self.calls)
 
 
-def case(asked=0, half="seen", agrees=None):
+def case(question=0, half="seen", count_right=None):
     def ask_model(model):
-        return ask(PROMPT, {}, [Fact("Cats purr.")], model=model).provenance()
+        return ask(PROMPT, {"fact": "Cats purr."}, model=model).provenance()
 
-    return Case(FUN_FACT, half, asked, ask_model, agrees)
-
-
-def outcomes_of(*scripts, agrees=None):
-    return [outcome for texts in scripts for outcome in evaluate([case(agrees=agrees)], Model(*texts), 1)]
+    return Case(FUN_FACT, half, question, ask_model, count_right)
 
 
-@pytest.fixture(scope="module")
-def passengers():
-    return load_passengers(str(get_settings().data_dir / "titanic.csv"))
+def outcomes_of(*scripts, count_right=None):
+    return [one for texts in scripts for one in evaluate([case(count_right=count_right)], Model(*texts), 1)]
 
 
 @pytest.fixture(scope="module")
-def version(passengers):
-    return survival_model(passengers)
+def version(pipeline):
+    return Version("evaluation", {}, pipeline)
 
 
 @pytest.fixture
@@ -99,16 +101,25 @@ def provider(monkeypatch):
         server.stop()
 
 
-def wordings_of_facts(request):
-    """Answer as a model that repeats the facts of the question."""
+def smallest(schema):
+    """Return the smallest value that fits a schema of the prompts."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    match schema["type"]:
+        case "object":
+            return {name: smallest(part) for name, part in schema["properties"].items()}
+        case "array":
+            return [smallest(schema["items"])] * schema.get("minItems", 0)
+        case "integer":
+            return 0
+    return "x" * schema.get("minLength", 0)
+
+
+def valid_answer(request):
+    """Answer with JSON that fits the schema and says nothing."""
     if request["model"] == "absent":
         return failure(404, "The model `absent` does not exist", "model_not_found")
-    question = request["messages"][-1]["content"]
-    schema = request["response_format"]["json_schema"]["schema"]
-    facts = " ".join(re.findall(r"^(?:- |Fact: )(.*)$", question, re.MULTILINE))
-    given = dict(re.findall(r"^(Outcome|Verdict): (.*)$", question, re.MULTILINE))
-    texts = {"outcome": given.get("Outcome"), "verdict": given.get("Verdict")}
-    return answer(json.dumps({name: texts.get(name) or facts for name in schema["properties"]}))
+    return answer(json.dumps(smallest(request["response_format"]["json_schema"]["schema"])))
 
 
 def one_of_each(half):
@@ -122,25 +133,28 @@ def one_of_each(half):
     )
 
 
-def rows_of(output, block):
-    """Return the rows of a block's table as dictionaries."""
-    lines = output.partition(f"\n{block}\n")[2].splitlines()
+def rows_of(output, prompt):
+    """Return the rows of a prompt's table as dictionaries."""
+    lines = output.partition(f"\n{prompt}\n")[2].splitlines()
     table = [line for line in lines[: lines.index("") if "" in lines else None] if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def test_halves_have_their_sizes_and_share_nothing(passengers, version, tmp_path):
-    cases = all_cases(passengers, version, tmp_path)
-    assert [one.block for one in cases] == [block for block in BLOCKS for _ in range(2 * SIZES[block])]
-    for block, size in SIZES.items():
-        asked = {half: [json.dumps(c.asked) for c in cases if (c.block, c.half) == (block, half)] for half in HALVES}
+def test_halves_have_their_sizes_and_share_nothing(titanic, version, tmp_path):
+    cases = all_cases(titanic, version, tmp_path)
+    assert [one.prompt for one in cases] == [prompt for prompt in PROMPTS for _ in range(2 * SIZES[prompt])]
+    for prompt, size in SIZES.items():
+        asked = {
+            half: [json.dumps(c.question, default=str) for c in cases if (c.prompt, c.half) == (prompt, half)]
+            for half in HALVES
+        }
         assert {half: len(set(texts)) for half, texts in asked.items()} == dict.fromkeys(HALVES, size)
         assert not set(asked["seen"]) & set(asked["held_out"])
 
 
-def test_passengers_are_varied_and_no_ticket_is_in_both_halves(passengers):
-    by_id = passengers.set_index("passenger_id")
+def test_passengers_are_varied_and_no_ticket_is_in_both_halves(titanic):
+    by_id = titanic.set_index("passenger_id")
     halves = [load_half(half).passengers for half in HALVES]
     seen, held_out = (by_id.loc[half.known] for half in halves)
     assert not set(seen["ticket"]) & set(held_out["ticket"])
@@ -155,68 +169,74 @@ def test_passengers_are_varied_and_no_ticket_is_in_both_halves(passengers):
             assert by_id["ticket"].ne(invented.get("ticket")).all()
 
 
-def test_bios_can_be_read():
+def test_bios_can_be_read_and_their_labels_keep_the_contract():
     for half in HALVES:
-        assert all(read_about_me({"bio": bio}) for bio in load_half(half).bios)
+        for one in load_half(half).bios:
+            assert check_about_me({"bio": one.bio})
+            assert set(one.expected) <= set(ATTRIBUTES)
+            known = {name: value for name, value in one.expected.items() if name != "family"}
+            assert parse_attributes(known).items() >= known.items()
 
 
 def test_honest_model():
     scored = score(outcomes_of([HONEST]))
-    assert (scored.asked, scored.answered, scored.valid, scored.grounded, scored.from_model) == (1, 1, 1, 1, 1)
+    assert (scored.asked, scored.answered, scored.valid, scored.accepted, scored.from_model) == (1, 1, 1, 1, 1)
     assert (scored.attempts, scored.input_tokens, scored.output_tokens, scored.median_seconds) == (1, 10, 1, 1)
 
 
-def test_liar_is_valid_but_not_grounded():
+def test_liar_is_valid_but_not_accepted():
     scored = score(outcomes_of([LIE]))
-    assert (scored.asked, scored.answered, scored.valid, scored.grounded, scored.from_model) == (1, 1, 1, 0, 0)
+    assert (scored.asked, scored.answered, scored.valid, scored.accepted, scored.from_model) == (1, 1, 1, 0, 0)
     assert (scored.attempts, scored.input_tokens, scored.output_tokens, scored.median_seconds) == (3, 30, 6, 6)
 
 
-def test_broken_rule_is_not_grounded():
+def test_a_broken_rule_is_not_accepted():
     scored = score(outcomes_of([FORBIDDEN, HONEST]))
-    assert (scored.valid, scored.grounded, scored.from_model) == (1, 0, 1)
+    assert (scored.valid, scored.accepted, scored.from_model) == (1, 0, 1)
+
+
+def test_refusals_are_counted_by_check():
+    scored = score(outcomes_of([NO_JSON, LIE, HONEST], [FORBIDDEN, HONEST], [LIE]))
+    assert scored.refused_by == {"format": 1, "mentions": 4, "avoids": 1}
 
 
 def test_bad_json_is_judged_by_the_first_attempt_alone():
     scored = score(outcomes_of([NO_JSON, HONEST]))
-    assert (scored.valid, scored.grounded, scored.from_model, scored.attempts) == (0, 0, 1, 2)
+    assert (scored.valid, scored.accepted, scored.from_model, scored.attempts) == (0, 0, 1, 2)
 
 
 def test_several_answers_together():
     scored = score(outcomes_of([HONEST], [HONEST], [LIE, HONEST], [NO_JSON, LIE, HONEST], [NO_JSON]))
-    assert (scored.asked, scored.valid, scored.grounded, scored.from_model) == (5, 3, 2, 4)
+    assert (scored.asked, scored.valid, scored.accepted, scored.from_model) == (5, 3, 2, 4)
     assert scored.attempts == pytest.approx((1 + 1 + 2 + 3 + 3) / 5)
     # Seconds of the answers: 1, 1, 3, 6, 6.
     assert scored.median_seconds == 3
     assert scored.p95_seconds == pytest.approx(6)
 
 
-def test_agreement_counts_only_where_it_makes_sense():
-    outcomes = outcomes_of([HONEST], [LIE], agrees=lambda answer: answer["source"] == "model") + outcomes_of([HONEST])
-    scored = score(outcomes)
-    assert (scored.asked, scored.compared, scored.agreed) == (3, 2, 1)
+def test_what_is_right_counts_only_where_it_can_be_said():
+    outcomes = outcomes_of([HONEST], [LIE], count_right=lambda output: (int(output["source"] == "model"), 1))
+    assert score(outcomes + outcomes_of([HONEST])).right == (1, 2)
 
 
-def test_advice_is_compared_on_what_was_read(version):
-    def agrees(survives, **read):
-        return agrees_with(version, {"survives": survives, "attributes": {n: {"value": v} for n, v in read.items()}})
+def test_attributes_are_right_where_they_are_read_or_left_out_as_expected():
+    output = {"attributes": {"sex": {"value": "male"}, "age": {"value": 30.0}, "pclass": {"value": 2}}}
+    assert count_attributes({"sex": "male", "age": 31, "embarked": "S"}, output) == (2, 5)
 
-    lady, man = {"sex": "female", "pclass": 1, "age": 30.0}, {"sex": "male", "pclass": 3, "embarked": "S"}
-    assert (agrees(True, **lady), agrees(False, **lady)) == (True, False)
-    assert (agrees(True, **man), agrees(False, **man)) == (False, True)
-    # Women in third class died where their family was large.
-    poor = {"sex": "female", "pclass": 3, "embarked": "S", "age": 30.0}
-    assert agrees(False, family=9, **poor)
-    assert agrees(True, family=1, **poor)
-    # Most died.
-    assert agrees_with(version, {"survives": False, "attributes": dict.fromkeys(("sex", "age", "family"))})
+
+def test_an_explanation_is_right_with_a_change_that_is_enough():
+    enough = {"changes": [{"text": "being female"}]}
+    named, other = [{"change": "being female"}], [{"change": "being rich"}]
+    assert count_changes({"counterfactuals": {"single": [enough]}, "changes": named}) == (1, 1)
+    assert count_changes({"counterfactuals": {"single": [enough]}, "changes": other}) == (0, 1)
+    assert count_changes({"counterfactuals": {"single": []}, "changes": other}) == (0, 0)
 
 
 def test_outcomes_are_in_order_and_hold_what_was_written():
     outcomes = list(evaluate([case(number) for number in range(9)], Model(LIE, HONEST), 3))
-    assert [outcome.case.asked for outcome in outcomes] == list(range(9))
+    assert [outcome.case.question for outcome in outcomes] == list(range(9))
     assert outcomes[0].texts == (LIE, HONEST)
-    assert outcomes[0].to_dict()["answer"]["refusals"][0]["kind"] == "facts"
+    assert outcomes[0].to_dict()["output"]["refusals"][0]["check"] == "mentions"
 
 
 def test_failure_at_the_first_question_ends_all():
@@ -240,32 +260,30 @@ def test_model_that_always_fails_is_given_up():
 
 
 def test_command_compares_models_and_goes_on_after_one_that_is_missing(provider, capsys, tmp_path, monkeypatch):
-    server = provider(wordings_of_facts)
+    server = provider(valid_answer)
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("evals.cases.load_half", one_of_each)
     saved = tmp_path / "answers.json"
     assert main(["--compare", "absent", "small", "--output", str(saved)]) == 1
     output = capsys.readouterr().out
-    for block in BLOCKS:
-        rows = rows_of(output, block)
+    for prompt in PROMPTS:
+        rows = rows_of(output, prompt)
         assert [row["model"] for row in rows] == ["absent"] * 2 + ["small"] * 2
         assert [row["half"] for row in rows] == list(HALVES) * 2
         for row in rows[:2]:
             assert "404" in row["asked"]
             assert "the server offers: big, small" in row["asked"]
         for row in rows[2:]:
-            every = f"{SIZES[block]} of {SIZES[block]}"
-            assert (row["asked"], row["schema-valid"], row["grounded"]) == (str(SIZES[block]), every, every)
-            assert (row["model / facts"], row["attempts"]) == (f"{SIZES[block]} / 0", "1.0")
-            assert (row["tokens in"], row["tokens out"]) == ("5", "2")
-            assert ("as XGBoost" in row) == (block == ADVICE)
-    # One call at the missing model, and one for each of the 82 questions at the other.
+            assert (row["asked"], row["schema-valid"]) == ("1", "1 of 1")
+    reading = rows_of(output, READING)[2]
+    assert (reading["accepted"], reading["model / facts"], reading["attempts"]) == ("1 of 1", "1 / 0", "1.0")
+    assert (reading["tokens in"], reading["tokens out"], reading["right"]) == ("5", "2", "5 of 5")
+    assert rows_of(output, EXPLANATION)[2]["refused by"]
     assert [request["model"] for request in server.requests].count("absent") == 1
-    assert len(server.requests) == 1 + 2 * sum(SIZES.values())
     absent, small = json.loads(saved.read_text())
     assert "404" in absent["error"]
     assert not absent["answers"]
-    assert len(small["answers"]) == 82
-    assert all(one["answer"]["source"] == "model" and len(one["texts"]) == 1 for one in small["answers"])
+    assert len(small["answers"]) == 2 * len(PROMPTS)
 
 
 def test_command_asks_the_configured_model_and_names_refusals(provider, capsys, tmp_path, monkeypatch):
@@ -274,14 +292,12 @@ def test_command_asks_the_configured_model_and_names_refusals(provider, capsys, 
     monkeypatch.setattr("evals.cases.load_half", one_of_each)
     assert main(["--verbose"]) == 0
     output = capsys.readouterr().out
-    rows = [row for block in BLOCKS for row in rows_of(output, block)]
-    assert [row["model"] for row in rows] == ["small"] * 8
-    assert {row["schema-valid"].split()[0] for row in rows} == {"0"}
-    assert rows[0]["grounded"] == "0 of 0"
+    rows = [row for prompt in PROMPTS for row in rows_of(output, prompt)]
+    assert [row["model"] for row in rows] == ["small"] * 2 * len(PROMPTS)
+    assert {row["schema-valid"] for row in rows} == {"0 of 1"}
     refusals = [line for line in output.splitlines() if ": format: " in line]
-    assert len(refusals) == 8
-    assert any(f"small, {FUN_FACT}, held_out, 1: format: 'fun_fact' is a required property" in r for r in refusals)
-    # Neither kept nor booked.
+    assert len(refusals) == 2 * len(PROMPTS)
+    # Neither cached nor counted.
     assert not list(tmp_path.glob("llm/answers/*"))
     assert not list(tmp_path.glob("llm/usage/*"))
 
