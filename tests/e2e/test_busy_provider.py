@@ -22,14 +22,30 @@ KEY = "sk-secret-of-the-provider"
 
 
 def honest(request: dict) -> tuple:
-    """Word nothing: repeat the facts that were asked for."""
+    """Answer each prompt with something that passes its checks."""
     question = request["messages"][-1]["content"]
-    facts = " ".join(re.findall(r"^- (.+)$", question, re.MULTILINE)) or re.search(r"Fact: (.+)", question)[1]
-    schema = request["response_format"]["json_schema"]["schema"]
-    values = {
-        name: re.search(rf"{name}: (\w+)", question, re.IGNORECASE)[1] if "enum" in rules else facts
-        for name, rules in schema["properties"].items()
-    }
+    fields = request["response_format"]["json_schema"]["schema"]["properties"]
+    listed = re.findall(r"^- (.+)$", question, re.MULTILINE)
+    if "fun_fact" in fields:
+        values = {"fun_fact": listed[0], "claims": []}
+    elif "traits" in fields:
+        values = {"attributes": [], "traits": []}
+    elif "rules" in fields:
+        group, count, percent = re.fullmatch(r"(.+): (\d+), (\d+) %", listed[0]).groups()
+        text = (
+            "Start from the rate of all passengers, and replace it by that of the smallest group which fits somebody."
+        )
+        rule = {"group": group, "count": int(count), "survival_percent": int(percent)}
+        values = {"framework": text, "rules": [rule]}
+    elif "strongest" in fields:
+        texts = {"explanation": "The features listed decided it, the strongest of them first of all.", "strongest": []}
+        outcome = re.search(r"Prediction: (\w+)", question)[1]
+        values = {"outcome": outcome, **texts, "what_should_have_changed": "One of the changes.", "changes": []}
+    else:
+        likelihood = int(re.search(r"group that fits: (\d+) %", question)[1])
+        verdict = "yes" if likelihood >= 50 else "no"
+        text = "The rate of the group decides, since nothing else is known."
+        values = {"likelihood_percent": likelihood, "verdict": verdict, "answer": text, "reasons": []}
     return answer(json.dumps(values), usage={"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110})
 
 
@@ -63,7 +79,8 @@ def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, pro
     runs = follow(stack.client, first, Console())
     assert {run.pipeline for run in runs} == set(GRAPH.chain("sql_python_workflow"))
     assert {run.status for run in runs} == {"completed"}
-    questions = 10 + 3
+    # The fun facts, the explanation, the framework, the bio and the answer to it.
+    questions = 10 + 4
     assert len(provider.requests) == 2 * questions, "each was refused once and answered once"
     assert provider.most_at_once <= 2
 

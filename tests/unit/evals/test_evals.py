@@ -46,11 +46,6 @@ PROMPT = Prompt(
 )
 HONEST, LIE = '{"text": "Cats purr."}', '{"text": "Cats bark."}'
 FORBIDDEN, NO_JSON = '{"text": "Cats purr. secret"}', "Cats."
-    '{"text": "Cats purr."}',
-    '{"text": "Cats bark."}',
-    '{"text": "Cats purr. secret"}',
-    "Cats.",
-)
 
 
 class Model:
