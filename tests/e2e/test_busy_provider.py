@@ -32,9 +32,7 @@ def honest(request: dict) -> tuple:
         values = {"attributes": [], "traits": []}
     elif "rules" in fields:
         group, count, percent = re.fullmatch(r"(.+): (\d+), (\d+) %", listed[0]).groups()
-        text = (
-            "Start from the rate of all passengers, and replace it by that of the smallest group which fits somebody."
-        )
+        text = "Start from the rate of all passengers, and replace it by that of the smallest group that fits."
         rule = {"group": group, "count": int(count), "survival_percent": int(percent)}
         values = {"framework": text, "rules": [rule]}
     elif "strongest" in fields:
