@@ -15,6 +15,7 @@ def load_companies(*args, **kwargs):
     return fetch_companies(
         settings.companies_api_url or f"{ensure_service(COMPANIES_API)}/companies",
         timeout_seconds=settings.companies_api_timeout_seconds,
+        deadline_seconds=settings.companies_api_deadline_seconds,
         retries=settings.companies_api_retries,
     )
 

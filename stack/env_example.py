@@ -9,16 +9,16 @@ from workflows.common.settings import REPO_PATH, Settings
 
 OUTPUT = REPO_PATH / ".env.example"
 HEADER = """\
-# Every variable, with its default. Copy this file to .env and uncomment what you change; what the shell
-# that calls make has set comes first. An empty value counts as not set.
+# Every variable with its default. Copy this file to .env and uncomment what you change. Variables of the shell
+# that runs make take precedence over .env. An empty value counts as not set.
 """
-# Read by Mage itself; `make up` sets them as below unless the shell or .env says otherwise.
+# Read by Mage itself. `make up` sets these defaults unless the shell or .env sets another value.
 MAGE_VARIABLES = {
-    "REQUIRE_USER_AUTHENTICATION": ("1", "Whether the UI asks for the owner's password."),
-    "REQUIRE_USER_PERMISSIONS": ("", "1: rights by role, for more than one user."),
-    "DISABLE_TERMINAL": ("1", "Whether the UI's terminal is off."),
-    "HIDE_API_TRIGGER_TOKEN": ("1", "Whether the tokens of API triggers stay out of the UI and of the files."),
-    "MAGE_SLACK_WEBHOOK_URL": ("", "Where failed runs are reported."),
+    "REQUIRE_USER_AUTHENTICATION": ("1", "1: the UI asks for a password."),
+    "REQUIRE_USER_PERMISSIONS": ("", "1: permissions by role, for more than one user."),
+    "DISABLE_TERMINAL": ("1", "1: the UI has no terminal."),
+    "HIDE_API_TRIGGER_TOKEN": ("1", "1: the UI and the files do not show the tokens of API triggers."),
+    "MAGE_SLACK_WEBHOOK_URL": ("", "Slack webhook to which failed runs are reported."),
 }
 
 

@@ -1,8 +1,7 @@
 """The one module that reads the environment.
 
-Every variable has a default that works on one machine, so a local run sets none. Values come from the
-process environment, then from `.env` in the repository, then from the defaults below; an empty value
-counts as not set. `.env.example` lists them all.
+Every variable has a default that works on one machine. Values come from the process environment, then from
+`.env` in the repository, then from the defaults below. An empty value counts as not set. `.env.example` lists them all.
 """
 
 import os
@@ -18,104 +17,135 @@ ENV_FILE = Path(os.environ.get("ENV_FILE", REPO_PATH / ".env"))
 
 
 class Settings(BaseSettings):
-    """All settings, typed; units are in the names."""
+    """All settings, typed. Units are part of the names."""
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
     )
 
-    state_dir: Path = Field(default=REPO_PATH / ".state", description="The one folder that holds all state.")
-    listen_address: str = Field(default="127.0.0.1", description="Address that Mage's server listens on.")
+    state_dir: Path = Field(default=REPO_PATH / ".state", description="Folder that holds all state.")
+    listen_address: str = Field(default="127.0.0.1", description="Address on which Mage's server listens.")
     port: int = Field(default=6789, ge=1, le=65535, description="Port of Mage's server.")
-    owner_email: str = Field(default="owner@localhost.localdomain", description="Login of the UI's owner.")
-    scheduler_trigger_interval: float = Field(default=1, gt=0, description="Seconds between two looks of Mage.")
+    owner_email: str = Field(default="owner@localhost.localdomain", description="Email address of the UI's owner.")
+    scheduler_trigger_interval: float = Field(default=1, gt=0, description="Scheduler interval in seconds.")
     mage_database_connection_url: SecretStr | None = Field(
-        default=None, description="Mage's database; by default SQLite in the state folder."
+        default=None, description="URL of Mage's database; by default SQLite in the state folder."
     )
-    duckdb_database: str | None = Field(default=None, description="By default warehouse.duckdb in the state folder.")
+    duckdb_database: str | None = Field(
+        default=None, description="DuckDB file; by default warehouse.duckdb in the state folder."
+    )
 
     companies_api_url: str | None = Field(
-        default=None, description="Source of the companies; by default the bundled sample, served locally."
+        default=None, description="URL of the companies; by default a local API with the bundled sample."
     )
-    companies_api_timeout_seconds: float = Field(default=10, gt=0)
-    companies_api_retries: int = Field(default=4, ge=0)
+    companies_api_timeout_seconds: float = Field(
+        default=10,
+        gt=0,
+        description="Timeout of a connection to the companies API, and between two pieces of an answer.",
+    )
+    companies_api_deadline_seconds: float = Field(
+        default=300, gt=0, description="Time limit for loading the companies, retries and waits included."
+    )
+    companies_api_retries: int = Field(
+        default=4, ge=0, description="Retries after a failed request to the companies API."
+    )
 
-    passengers_csv: str | None = Field(default=None, description="Path or URL; by default data/titanic.csv.")
+    passengers_csv: str | None = Field(
+        default=None, description="CSV of the passengers, a path or a URL; by default data/titanic.csv."
+    )
 
-    openai_api_key: SecretStr | None = Field(default=None, description="Key of the language model's server.")
-    openai_base_url: str | None = Field(default=None, description="Any OpenAI-compatible server.")
-    openai_api_version: str | None = Field(
-        default=None, description="Of Azure OpenAI's older addresses, such as 2024-10-21."
+    openai_api_key: SecretStr | None = Field(
+        default=None, description="API key of the language model's server; has no effect without one of the next two."
     )
-    llm_model: str | None = Field(default=None, description="Name of the model at that server.")
-    llm_timeout_seconds: float = Field(default=60, gt=0, description="Time limit of one request.")
-    llm_budget_seconds: float = Field(
-        default=180, gt=0, description="Time limit of one request with its retries, waiting for a place aside."
+    openai_base_url: str | None = Field(default=None, description="URL of any server with the OpenAI protocol.")
+    llm_model: str | None = Field(
+        default=None, description="Name of the language model at that server, by default OpenAI's."
     )
+    openai_api_version: str | None = Field(default=None, description="Azure OpenAI API version, such as 2024-10-21.")
+    llm_timeout_seconds: float = Field(default=60, gt=0, description="Time limit of one request to the language model.")
+    llm_budget_seconds: float = Field(default=180, gt=0, description="Time limit of one request with its retries.")
     llm_wait_seconds: float = Field(
-        default=1800, gt=0, description="Longest wait of one request for the limits below, and for a busy provider."
+        default=1800, gt=0, description="Longest wait of one request for the limits below, or for a busy provider."
     )
     llm_context_tokens: int | None = Field(
-        default=None, ge=256, description="Cut prompts to this ahead, for servers that cut silently, as Ollama does."
+        default=None,
+        ge=256,
+        description="Context size in tokens of servers that cut longer prompts silently, as Ollama.",
     )
     llm_extra_parameters: dict[str, Any] | None = Field(
-        default=None, description="JSON added to each request, as the server documents it."
+        default=None, description="JSON object that is added to every request to the language model."
     )
-    llm_price_per_million_input_tokens: float | None = Field(default=None, ge=0, description="In any currency.")
-    llm_price_per_million_output_tokens: float | None = Field(default=None, ge=0)
-    local_model_path: Path | None = Field(default=None, description="Another GGUF file for the local server.")
+    llm_price_per_million_input_tokens: float | None = Field(
+        default=None, ge=0, description="Price of a million tokens read, in any currency."
+    )
+    llm_price_per_million_output_tokens: float | None = Field(
+        default=None, ge=0, description="Price of a million tokens written."
+    )
+    local_model_path: Path | None = Field(
+        default=None, description="GGUF file of the local language model; by default the bundled one."
+    )
 
-    max_llm_calls_at_once: int = Field(default=2, ge=1, description="Shared by all processes of this state folder.")
+    max_llm_calls_at_once: int = Field(
+        default=2, ge=1, description="Calls of the language model at the same time, of all processes together."
+    )
     max_llm_calls_per_minute: int | None = Field(
-        default=None, ge=1, description="Shared likewise; by default no limit."
+        default=None, ge=1, description="Calls of the language model per minute, of all processes together."
     )
 
-    llm_cache: bool = Field(default=True, description="Whether answers are kept: the same question is asked once.")
-    llm_cache_max_bytes: int = Field(default=50_000_000, ge=1, description="Those not used for longest are dropped.")
+    llm_cache: bool = Field(default=True, description="Whether answers of the language model are cached.")
+    llm_cache_max_bytes: int = Field(
+        default=50_000_000,
+        ge=1,
+        description="Size of that cache in bytes; the least recently used answers are removed.",
+    )
 
-    master: str | None = Field(default=None, description="Spark master, as Spark names it; by default local.")
-    spark_remote: str | None = Field(default=None, description="Address of a Spark Connect server, sc://…")
+    master: str | None = Field(default=None, description="Spark master, such as spark://host:7077; by default local.")
+    spark_remote: str | None = Field(
+        default=None, description="URL of a Spark Connect server, such as sc://host:15002."
+    )
     spark_conf_dir: Path | None = Field(default=None, description="Folder of spark-defaults.conf.")
-    spark_home: Path | None = Field(default=None, description="Another Spark; by default the installed pyspark.")
+    spark_home: Path | None = Field(default=None, description="Spark installation; by default the Python package.")
     spark_data_uri: str | None = Field(
-        default=None, description="Where Spark keeps its data; a cluster needs storage that all of it sees."
+        default=None, description="Storage of Spark's data; for a cluster, storage that all of its machines share."
     )
-    spark_timeout_seconds: float = Field(default=900, gt=0, description="Time limit of one block's Spark work.")
+    spark_timeout_seconds: float = Field(default=900, gt=0, description="Time limit of one block's work in Spark.")
     spark_keep_datasets: int = Field(
-        default=20, ge=2, description="How many local data sets are kept, newest first; two a run."
+        default=20, ge=2, description="Number of data sets that Spark keeps in the state folder; each run writes two."
     )
-    java_home: Path | None = Field(default=None, description="Java of local Spark; by default the bundled one.")
+    java_home: Path | None = Field(default=None, description="Java for local Spark; by default the bundled one.")
 
-    run_api_workers: int = Field(default=16, ge=1, le=256, description="Calls of /api/runs that run at a time.")
-    run_api_queue: int = Field(default=64, ge=0, description="Calls that wait; further ones are answered 429.")
+    run_api_workers: int = Field(default=16, ge=1, le=256, description="Calls of /api/runs at the same time.")
+    run_api_queue: int = Field(default=64, ge=0, description="Calls that may wait; further ones get status 429.")
     run_api_timeout_seconds: float = Field(default=300, gt=0, description="Time limit of one call, waiting included.")
-    run_api_max_body_bytes: int = Field(default=1_048_576, ge=1024, le=104_857_600, description="Of one call.")
-    run_api_body_timeout_seconds: float = Field(default=30, gt=0, description="Time that a body may take to arrive.")
-    run_api_retention_days: float = Field(default=30, gt=0, description="Age at which recorded calls are removed.")
+    run_api_max_body_bytes: int = Field(
+        default=1_048_576, ge=1024, le=104_857_600, description="Largest body of a call in bytes."
+    )
+    run_api_body_timeout_seconds: float = Field(default=30, gt=0, description="Time limit for receiving a body.")
+    run_api_retention_days: float = Field(default=30, gt=0, description="Days for which recorded calls are kept.")
 
     @property
     def data_dir(self) -> Path:
-        """Bundled inputs."""
+        """Folder of the bundled inputs."""
         return REPO_PATH / "data"
 
     @property
     def passengers_source(self) -> str:
-        """Where the passengers come from: a path or a URL."""
+        """Path or URL of the passengers."""
         return self.passengers_csv or str(self.data_dir / "titanic.csv")
 
     @property
     def models_dir(self) -> Path:
-        """Versions of the survival model."""
+        """Folder of the survival model's versions."""
         return self.state_dir / "models"
 
     @property
     def frameworks_dir(self) -> Path:
-        """Versions of the decision framework."""
+        """Folder of the decision framework's versions."""
         return self.state_dir / "frameworks"
 
     @property
     def llm_dir(self) -> Path:
-        """Kept answers, usage, and the limits that processes share."""
+        """Folder of the language model's cache, usage and shared limits."""
         return self.state_dir / "llm"
 
     @property
@@ -125,7 +155,7 @@ class Settings(BaseSettings):
 
 
 def get_settings() -> Settings:
-    """Return the settings as the environment and `.env` are now: read again only where one of them has changed.
+    """Return the current settings; the environment and `.env` are read again only after a change.
 
     Raises:
         pydantic.ValidationError: names the variable that is wrong, without its value.

@@ -15,7 +15,6 @@ from workflows.common.local_services import LocalService
 logger = logging.getLogger(__name__)
 
 MAX_REPORTED_ERRORS = 10
-DEADLINE_SECONDS = 300.0
 COMPANIES_API = LocalService("companies_api", "workflows.ingestion.sample_api")
 
 Count = Annotated[StrictInt | StrictFloat, Field(ge=0, allow_inf_nan=False)]
@@ -39,7 +38,7 @@ class Company(BaseModel):
     ceoName: StrictStr
 
 
-def fetch_companies(url: str, *, timeout_seconds: float, retries: int) -> pd.DataFrame:
+def fetch_companies(url: str, *, timeout_seconds: float, deadline_seconds: float, retries: int) -> pd.DataFrame:
     """GET a JSON list of companies and validate every record.
 
     Args:
@@ -59,9 +58,9 @@ def fetch_companies(url: str, *, timeout_seconds: float, retries: int) -> pd.Dat
         source="The companies API",
         setting="COMPANIES_API_URL",
         timeout_seconds=timeout_seconds,
-        deadline_seconds=DEADLINE_SECONDS,
+        deadline_seconds=deadline_seconds,
         retries=retries,
-        accept="application/json",
+        headers={"Accept": "application/json"},
     )
     try:
         payload = json.loads(body)

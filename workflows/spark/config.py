@@ -41,7 +41,7 @@ def read_spark_defaults(settings: Settings) -> dict[str, str]:
     return {match[1]: match[2] for match in found if match}
 
 
-def is_tuned_here(settings: Settings) -> bool:
+def uses_local_defaults(settings: Settings) -> bool:
     """Whether this is a local run whose settings are ours to choose.
 
     A `spark-env.sh` may name a master or an address where this process cannot see it: hands off.
@@ -60,7 +60,7 @@ def launch_settings(settings: Settings, java_options: Sequence[str] = ()) -> dic
         settings: Says where Spark runs.
         java_options: More options for the JVM of a local run.
     """
-    if not is_tuned_here(settings):
+    if not uses_local_defaults(settings):
         return {"spark.app.name": APP_NAME}
     # One compiler tier and the simplest collector: short runs are mostly the JVM warming up.
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *(f'"{option}"' for option in java_options)]
@@ -86,7 +86,7 @@ def launch_environment(settings: Settings, java_home: Path, spark_home: Path) ->
         "SPARK_CONF_DIR": settings.spark_conf_dir,
         "MASTER": settings.master,
         # Spares a look-up of the machine's own name, which fails on some machines without a network.
-        "SPARK_LOCAL_IP": "127.0.0.1" if is_tuned_here(settings) else None,
+        "SPARK_LOCAL_IP": "127.0.0.1" if uses_local_defaults(settings) else None,
     }
     return {name: str(value) for name, value in chosen.items() if value is not None}
 

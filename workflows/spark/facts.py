@@ -44,13 +44,13 @@ def check_fun_facts(variables: Mapping[str, Any]) -> list[str]:
     return list(facts)
 
 
-def match_salaries_with_facts(salaries: object, facts: object, run: object) -> pd.DataFrame:
+def match_salaries_with_facts(salaries: object, facts: object, pipeline_run_id: int | None) -> pd.DataFrame:
     """Give each salary a fact, write the result as parquet, and return a summary by fact.
 
     Args:
         salaries: Output of `generate_salaries`.
         facts: Output of `load_fun_facts`.
-        run: Id of the pipeline run, None outside of one.
+        pipeline_run_id: Id of the pipeline run, None outside of a run.
 
     Returns:
         One row per fact, in their order; one row with a missing fact where there are no facts. Columns: `fact`,
@@ -64,7 +64,7 @@ def match_salaries_with_facts(salaries: object, facts: object, run: object) -> p
         raise NotReadyError(
             "There are no salaries or facts to match: run the blocks generate_salaries and load_fun_facts first"
         )
-    uri = new_dataset_uri(get_settings(), "matched_salaries", run)
+    uri = new_dataset_uri(get_settings(), "matched_salaries", pipeline_run_id)
     with spark_session() as spark:
         return match(spark, salaries["salaries_uri"], facts["fun_facts"], uri)
 

@@ -6,7 +6,8 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from workflows.common.errors import InvalidInputError, ServiceError
+from workflows.common.errors import ServiceError
+from workflows.common.parsing import whole_number
 from workflows.common.settings import get_settings
 from workflows.spark.datasets import new_dataset_uri, remove_old_datasets
 from workflows.spark.session import spark_session
@@ -31,13 +32,13 @@ BASE_SALARY_USD = {
 }
 
 
-def generate_salaries(row_count: object, seed: object, run: object) -> dict[str, Any]:
+def generate_salaries(row_count: object, seed: object, pipeline_run_id: int | None) -> dict[str, Any]:
     """Make salaries and write them as parquet, at an address of this execution alone.
 
     Args:
         row_count: Number of rows, 1 to 100,000,000; a whole number, digits in a text too.
         seed: Whole number: other rows for another seed.
-        run: Id of the pipeline run, None outside of one. Within a run the session is left for the next block.
+        pipeline_run_id: Id of the pipeline run, which keeps the session for its next block; None outside of a run.
 
     Returns:
         `salaries_uri`, `row_count`, `missing_salary_count`, `mean_salary_usd`, `seed`.
@@ -46,12 +47,12 @@ def generate_salaries(row_count: object, seed: object, run: object) -> dict[str,
         InvalidInputError: names the variable that is wrong.
         ServiceError: Spark is not there, failed, or wrote what it cannot read back.
     """
-    rows = _whole_number("salary_rows", row_count, 1, MAX_ROWS)
-    seed_number = _whole_number("salary_seed", seed, 0, 2**31 - 1)
+    rows = whole_number("salary_rows", row_count, 1, MAX_ROWS)
+    seed_number = whole_number("salary_seed", seed, 0, 2**31 - 1)
     settings = get_settings()
     remove_old_datasets(settings)
-    uri = new_dataset_uri(settings, "salaries", run)
-    with spark_session(keep=run is not None) as spark:
+    uri = new_dataset_uri(settings, "salaries", pipeline_run_id)
+    with spark_session(keep=pipeline_run_id is not None) as spark:
         return {**write_salaries(spark, uri, rows, seed_number), "seed": seed_number}
 
 
@@ -118,12 +119,3 @@ def make_salaries(spark: SparkSession, row_count: int, seed: int) -> DataFrame:
             F.when(uniform("missing") >= F.lit(MISSING_SHARE), whole_hundreds).alias("salary_usd"),
         )
     )
-
-
-def _whole_number(name: str, value: object, lowest: int, highest: int) -> int:
-    reason = f"must be a whole number from {lowest} to {highest}, and is {value!r:.80}"
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        raise InvalidInputError("The salaries cannot be generated", {name: reason})
-    return value

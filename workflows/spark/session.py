@@ -20,9 +20,9 @@ from workflows.common.settings import Settings, get_settings
 from workflows.spark.config import (
     check_reachable,
     describe,
-    is_tuned_here,
     launch_environment,
     launch_settings,
+    uses_local_defaults,
 )
 from workflows.spark.java import find_java
 from workflows.spark.start_cache import java_options
@@ -194,7 +194,7 @@ def _errors_in_one_line(settings: Settings) -> Iterator[None]:
             raise
         logger.debug("Spark failed", exc_info=error)
         message = f"Spark at {describe(settings)} failed: {_one_line(error)}"
-        if not is_tuned_here(settings) and settings.spark_remote is None:
+        if not uses_local_defaults(settings) and settings.spark_remote is None:
             message += ". A cluster must run the very Spark version of this project's pyspark"
         raise ServiceError(message) from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import Settings, get_settings
-from workflows.spark.config import is_tuned_here
+from workflows.spark.config import uses_local_defaults
 from workflows.spark.facts import match
 from workflows.spark.java import find_java
 from workflows.spark.salaries import write_salaries
@@ -27,7 +27,7 @@ def warm_up(settings: Settings) -> Path | None:
     Raises:
         ServiceError: Spark does not run here.
     """
-    if settings.spark_remote is not None or not is_tuned_here(settings):
+    if settings.spark_remote is not None or not uses_local_defaults(settings):
         return None
     path = start_cache_path(find_java(settings))
     if path is None or path.is_file():

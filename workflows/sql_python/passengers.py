@@ -17,10 +17,8 @@ from workflows.common.errors import InvalidInputError, NotReadyError
 
 Value = int | float | str | None
 
-MAX_CSV_BYTES = 50_000_000
 MAX_TEXT_LENGTH = 500
 MAX_REPORTED_PROBLEMS = 10
-DOWNLOAD_SECONDS = 60.0
 
 MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "?"})
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

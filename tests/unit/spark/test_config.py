@@ -10,10 +10,10 @@ from workflows.spark.config import (
     check_reachable,
     configured_master,
     describe,
-    is_tuned_here,
     launch_environment,
     launch_settings,
     read_spark_defaults,
+    uses_local_defaults,
 )
 from workflows.spark.java import Java
 from workflows.spark.start_cache import java_options, start_cache_path
@@ -68,7 +68,7 @@ def test_the_configuration_file_comes_before_the_variable(tmp_path):
 )
 def test_only_local_runs_are_tuned(tmp_path, master, is_ours):
     settings = settings_with(master=master, state_dir=tmp_path)
-    assert is_tuned_here(settings) is is_ours
+    assert uses_local_defaults(settings) is is_ours
     assert ("spark.driver.host" in launch_settings(settings)) is is_ours
     assert ("SPARK_LOCAL_IP" in launch_environment(settings, tmp_path, tmp_path)) is is_ours
     assert "spark.master" not in launch_settings(settings)
@@ -76,7 +76,7 @@ def test_only_local_runs_are_tuned(tmp_path, master, is_ours):
 
 def test_a_spark_env_file_is_left_alone(tmp_path):
     (tmp_path / "spark-env.sh").write_text("MASTER=spark://elsewhere:7077\n")
-    assert not is_tuned_here(settings_with(spark_conf_dir=tmp_path))
+    assert not uses_local_defaults(settings_with(spark_conf_dir=tmp_path))
 
 
 def test_a_setting_of_the_user_wins(tmp_path):

@@ -1,8 +1,11 @@
+import os
 import re
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 from workflows.common.settings import Settings
-from workflows.spark.datasets import DATASET_NAME, datasets_to_remove, new_dataset_uri, remove_old_datasets
+from workflows.spark.datasets import DATASET_NAME, new_dataset_uri, remove_old_datasets
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -11,9 +14,18 @@ def settings_with(**values: object) -> Settings:
     return Settings(_env_file=None, **values)
 
 
-def name_at(age: timedelta, table: str = "salaries") -> str:
-    uri = new_dataset_uri(settings_with(spark_data_uri="s3a://b"), table, 7, NOW - age)
+def name_at(moment: datetime) -> str:
+    uri = new_dataset_uri(settings_with(spark_data_uri="s3a://b"), "salaries", 7, moment)
     return uri.rsplit("/", 1)[1]
+
+
+def make_folder(state_dir: Path, name: str, age_minutes: int) -> str:
+    folder = state_dir / "spark" / name
+    folder.mkdir(parents=True)
+    (folder / "part-0").touch()
+    modified = time.time() - age_minutes * 60
+    os.utime(folder, (modified, modified))
+    return name
 
 
 def test_every_execution_has_an_address_of_its_own(tmp_path):
@@ -35,25 +47,23 @@ def test_a_strange_run_id_cannot_leave_the_folder():
     assert DATASET_NAME.fullmatch(name)
 
 
-def test_the_newest_the_young_and_what_is_not_ours_are_kept():
-    days = [name_at(timedelta(days=age)) for age in range(1, 6)]
-    young = [name_at(timedelta(minutes=minutes)) for minutes in (1, 59)]
-    others = ["20200101T000000Z", "notes", "20200101T000000Z_run_1_salaries_abc"]
-    names = [*days, *young, *others]
-    assert set(datasets_to_remove(names, 3, NOW)) == set(days[1:])
-    assert datasets_to_remove(young, 1, NOW) == []
-
-
-def test_old_datasets_are_removed_from_the_state_folder_alone(tmp_path):
+def test_the_newest_the_young_and_what_is_not_ours_are_kept(tmp_path):
     settings = settings_with(state_dir=tmp_path, spark_keep_datasets=2)
-    names = [name_at(timedelta(days=age)) for age in range(1, 5)]
-    for name in [*names, "mine"]:
-        (tmp_path / "spark" / name).mkdir(parents=True)
-        (tmp_path / "spark" / name / "part-0").touch()
-    assert remove_old_datasets(settings.model_copy(update={"spark_data_uri": "s3a://b"}), NOW) == []
-    assert set(remove_old_datasets(settings, NOW)) == set(names[2:])
-    assert {path.name for path in (tmp_path / "spark").iterdir()} == {*names[:2], "mine"}
+    ages_minutes = [1, 59, 61, 3000, 4000]
+    names = [make_folder(tmp_path, name_at(NOW), minutes) for minutes in ages_minutes]
+    others = [make_folder(tmp_path, name, 9000) for name in ("mine", "20200101T000000Z_run_1_salaries_abc")]
+    elsewhere = settings.model_copy(update={"spark_data_uri": "s3a://b"})
+    assert remove_old_datasets(elsewhere) == []
+    assert set(remove_old_datasets(settings)) == set(names[2:])
+    assert {path.name for path in (tmp_path / "spark").iterdir()} == {*names[:2], *others}
+
+
+def test_a_young_data_set_stays_beyond_the_number_kept(tmp_path):
+    settings = settings_with(state_dir=tmp_path, spark_keep_datasets=2)
+    names = [make_folder(tmp_path, name_at(NOW), minutes) for minutes in (1, 30, 59)]
+    assert remove_old_datasets(settings) == []
+    assert {path.name for path in (tmp_path / "spark").iterdir()} == set(names)
 
 
 def test_nothing_to_remove_is_fine(tmp_path):
-    assert remove_old_datasets(settings_with(state_dir=tmp_path), NOW) == []
+    assert remove_old_datasets(settings_with(state_dir=tmp_path)) == []
