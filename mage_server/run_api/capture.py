@@ -84,7 +84,7 @@ class _CallHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         log: CallLog | None = getattr(_current, "log", None)
-        if log is not None and not record.name.startswith("run_api"):
+        if log is not None and not record.name.startswith("mage_server."):
             log.logger.log(record.levelno, record.getMessage())
 
 

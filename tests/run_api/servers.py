@@ -147,7 +147,7 @@ def copy_repository(folder: Path) -> Path:
 
 
 def run_api_command() -> tuple[str, ...]:
-    return (sys.executable, "-m", "mage_server.server")
+    return (sys.executable, "-m", "mage_server")
 
 
 def mage_command() -> tuple[str, ...]:
