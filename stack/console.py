@@ -23,11 +23,13 @@ class Console:
         self._started = time.monotonic()
 
     def run(self, command: Callable[[], int]) -> int:
-        """Run a command and return its exit code. Print an expected error in one line and return 1."""
+        """Run a command and return its exit code; after an expected error, print it and return 1."""
         try:
             return command()
         except ValidationError as error:
-            self.say_wrong_settings(error)
+            # Settings: one line each, without the value, which may be a secret.
+            for detail in error.errors(include_url=False, include_input=False):
+                self.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
         except (WorkflowError, OSError) as error:
             self.say(f"Error: {error}")
         return 1
@@ -35,11 +37,6 @@ class Console:
     def say(self, text: str = "") -> None:
         """Print a line."""
         self.rich.print(text, markup=False)
-
-    def say_wrong_settings(self, error: ValidationError) -> None:
-        """Print one line for each invalid setting, without its value."""
-        for detail in error.errors(include_url=False, include_input=False):
-            self.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
 
     def heading(self, text: str) -> None:
         """Print a heading."""
