@@ -1,8 +1,8 @@
-"""`/api/runs` beside FastAPI, MLflow's model server and Mage as shipped: the same model, the same request.
+"""Compare `/api/runs` with FastAPI, MLflow's model server and Mage as shipped, with the same model and request.
 
-Run as `python -m benchmarks.bench_api PYTHON`, where PYTHON is that of the environment in requirements/bench.lock.
-While one server is measured the others are halted. Every figure is the median of the rounds, and what is
-compared is measured in the same round; the spread is the smallest and the largest ratio of a round.
+Run as `python -m benchmarks.bench_api PYTHON`, where PYTHON is the interpreter of the environment that
+requirements/bench.lock defines. While one server is measured, the others are paused. Each figure is the median over
+the rounds. Ratios compare measurements of the same round and are shown with their minimum and maximum.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from rich.table import Table
 
 from benchmarks.servers import RunningServer, copy_repository, mage_command, run_api_command, start_server
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
+from stack.mage_client import wait_until
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH
 
@@ -37,12 +38,12 @@ TARGETS = {RECORD_OFF: 1.5, RECORD_ON: 2.0}
 CLIENTS = (1, 16)
 
 
-# Seconds of every answer by name and number of clients, a list a round.
+# Response times in seconds by server and number of clients: one list per round.
 Results = dict[tuple[str, int], list[list[float]]]
 
 
 class Target:
-    """A server and the bytes that are sent to it."""
+    """A running server and the HTTP request to measure it with."""
 
     def __init__(self, name: str, server: "tuple[subprocess.Popen, str]", path: str, body: Any, token: str = ""):
         self.name = name
@@ -56,52 +57,52 @@ class Target:
         self.request = "\r\n".join(lines).encode() + content
 
     def measure(self, clients: int, seconds: float) -> list[float]:
-        """Return the seconds of every answer."""
+        """Send the request repeatedly and return the response times in seconds."""
         command = [sys.executable, "-m", "benchmarks.load", self.host, str(self.port), str(clients), str(seconds)]
         done = subprocess.run(command, input=self.request, capture_output=True, cwd=REPO_PATH, check=False)
         if done.returncode:
             raise SystemExit(f"{self.name}: {done.stderr.decode()[-1000:]}")
-        answers: list[float] = json.loads(done.stdout)
-        return answers
+        times: list[float] = json.loads(done.stdout)
+        return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("python", type=Path, help="of the peers' environment")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("python", type=Path, help="interpreter of the environment with FastAPI and MLflow")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds per measurement (default: 4)")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="bench-api-") as folder, contextlib.ExitStack() as stack:
         console.print(f"Mage {version('mage-ai')}, {os.cpu_count()} cores, {arguments.rounds} rounds; starting ...")
-        targets = _targets(Path(folder), arguments.python.absolute(), stack)
+        targets = _start_servers(Path(folder), arguments.python.absolute(), stack)
         results: Results = {}
         for target in targets:
-            with _alone(target, targets):
+            with _others_paused(target, targets):
                 target.measure(1, 2)
         for _ in range(arguments.rounds):
             for clients in CLIENTS:
                 for target in targets:
-                    with _alone(target, targets):
-                        answers = target.measure(clients, arguments.seconds)
-                        results.setdefault((target.name, clients), []).append(answers)
-                        # What it left to do in the background is not to be charged to the next one.
+                    with _others_paused(target, targets):
+                        times = target.measure(clients, arguments.seconds)
+                        results.setdefault((target.name, clients), []).append(times)
+                        # Its background work must not slow down the next server.
                         time.sleep(3 if target.name == RECORD_ON else 0.2)
         for clients in CLIENTS:
             console.print(_table(results, clients, arguments.seconds))
-        _say_targets(console, results)
-        with _alone(targets[1], targets):
-            _say_statuses(console, targets[1])
+        _print_verdicts(console, results)
+        with _others_paused(targets[1], targets):
+            _measure_statuses(console, targets[1])
 
 
-def _targets(folder: Path, python: Path, stack: contextlib.ExitStack) -> list[Target]:
-    """Start every server on one model."""
-    source = copy_repository(_made(folder / "source"))
+def _start_servers(folder: Path, python: Path, stack: contextlib.ExitStack) -> list[Target]:
+    """Start all servers with the same model."""
+    source = copy_repository(_new_folder(folder / "source"))
     models = {"STATE_DIR": str(source / "state"), "SCHEDULER_TRIGGER_INTERVAL": "10"}
-    run_api = _mage(stack, source, folder / "run_api", run_api_command(), models)
+    run_api = _start_mage(stack, source, folder / "run_api", run_api_command(), models)
     token = run_api.token(CALL["pipeline_uuid"])
     own = (run_api.process, run_api.url)
-    fastapi = _peer(
+    fastapi = _start_peer(
         stack, [python, "-m", "uvicorn", "benchmarks.peer_fastapi:app"], folder / "fastapi.log", "/docs", models
     )
     subprocess.run(
@@ -121,7 +122,7 @@ def _targets(folder: Path, python: Path, stack: contextlib.ExitStack) -> list[Ta
         "--workers",
         "1",
     ]
-    mlflow = _peer(stack, serve, folder / "mlflow.log", "/health", models)
+    mlflow = _start_peer(stack, serve, folder / "mlflow.log", "/health", models)
     targets = [
         Target(FASTAPI, fastapi, "/predict", PASSENGER_EXAMPLE),
         Target(RECORD_OFF, own, "/api/runs", {"run": {**CALL, "record": False}}, token),
@@ -129,26 +130,26 @@ def _targets(folder: Path, python: Path, stack: contextlib.ExitStack) -> list[Ta
         Target(MLFLOW, mlflow, "/invocations", {"inputs": [PASSENGER_EXAMPLE]}),
     ]
     if version("mage-ai") == "0.9.79":
-        shipped = _mage(stack, source, folder / "shipped", mage_command(), models)
+        shipped = _start_mage(stack, source, folder / "shipped", mage_command(), models)
         token = shipped.token(CALL["pipeline_uuid"])
         targets.append(Target(SHIPPED, (shipped.process, shipped.url), "/api/runs", {"run": CALL}, token))
     return targets
 
 
-def _mage(
+def _start_mage(
     stack: contextlib.ExitStack, source: Path, folder: Path, command: tuple[str, ...], environment: dict[str, str]
 ) -> RunningServer:
-    (_made(folder) / "project").symlink_to(source / "project")
+    (_new_folder(folder) / "project").symlink_to(source / "project")
     server = start_server(folder, *command, **environment)
     stack.callback(server.stop)
     return server
 
 
-def _peer(
+def _start_peer(
     stack: contextlib.ExitStack, command: list[Any], log: Path, health: str, environment: dict[str, str]
 ) -> tuple[subprocess.Popen, str]:
     port = free_port()
-    # MLflow looks for uvicorn on the path.
+    # MLflow starts uvicorn, which it looks up in PATH.
     path = f"{Path(command[0]).parent}:{os.environ['PATH']}"
     env = {**os.environ, **environment, "PYTHONPATH": str(REPO_PATH), "PATH": path}
     with log.open("wb") as output:
@@ -158,24 +159,27 @@ def _peer(
         )  # fmt: skip
     stack.callback(lambda: process.poll() is None and stop_process(psutil.Process(process.pid)))
     url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
+
+    def is_up_or_ended() -> bool:
         with contextlib.suppress(requests.RequestException):
-            if requests.get(url + health, timeout=2).ok:
-                return process, url
-        if process.poll() is not None:
-            break
-        time.sleep(0.2)
+            return requests.get(url + health, timeout=2).ok
+        return process.poll() is not None
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(is_up_or_ended, 60)
+        if process.poll() is None:
+            return process, url
     raise SystemExit(f"A peer did not start: {log.read_text()[-2000:]}")
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder
 
 
 @contextlib.contextmanager
-def _alone(target: Target, targets: list[Target]) -> Iterator[None]:
-    """Halt the other servers, with their schedulers and workers."""
+def _others_paused(target: Target, targets: list[Target]) -> Iterator[None]:
+    """Pause the other servers with their schedulers and workers."""
     others = {other.process.pid for other in targets} - {target.process.pid}
     for pid in others:
         os.killpg(pid, signal.SIGSTOP)
@@ -186,8 +190,8 @@ def _alone(target: Target, targets: list[Target]) -> Iterator[None]:
             os.killpg(pid, signal.SIGCONT)
 
 
-def _quantile(answers: list[float], share: float) -> float:
-    return sorted(answers)[min(len(answers) - 1, int(len(answers) * share))]
+def _quantile(times: list[float], share: float) -> float:
+    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
 
 
 def _p50_ratios(results: Results, name: str, clients: int) -> list[float]:
@@ -211,44 +215,44 @@ def _table(results: Results, clients: int, seconds: float) -> Table:
         if each == clients:
             rounds = results[name, clients]
             quantiles = [
-                f"{1000 * statistics.median(_quantile(answers, share) for answers in rounds):.2f}"
+                f"{1000 * statistics.median(_quantile(times, share) for times in rounds):.2f}"
                 for share in (0.5, 0.95, 0.99)
             ]
-            rate = f"{statistics.median(len(answers) for answers in rounds) / seconds:.0f}"
+            rate = f"{statistics.median(len(times) for times in rounds) / seconds:.0f}"
             ratios = (_p50_ratios(results, name, clients), _rate_ratios(results, name, clients))
             table.add_row(name, *quantiles, rate, *map(_spread, ratios))
     return table
 
 
-def _say_targets(console: Console, results: Results) -> None:
+def _print_verdicts(console: Console, results: Results) -> None:
     for name, limit in TARGETS.items():
         p50 = statistics.median(_p50_ratios(results, name, 1))
         rate = statistics.median(_rate_ratios(results, name, 16))
-        console.print(f"{name}: p50 {p50:.2f} × FastAPI's, at most {limit}: {_verdict(p50 <= limit)}")
+        console.print(f"{name}: p50 is {p50:.2f} × FastAPI's, target at most {limit}: {_verdict(p50 <= limit)}")
         console.print(
-            f"{name}: calls per second at 16 clients {rate:.2f} × FastAPI's, at least 0.5: {_verdict(rate >= 0.5)}"
+            f"{name}: calls/s with 16 clients is {rate:.2f} × FastAPI's, target at least 0.5: {_verdict(rate >= 0.5)}"
         )
 
 
-def _say_statuses(console: Console, target: Target) -> None:
-    """Ask `/api/statuses` while 16 slow calls are under way."""
+def _measure_statuses(console: Console, target: Target) -> None:
+    """Measure the response time of `/api/statuses` while 16 clients send calls."""
     seconds: list[float] = []
-    slow = subprocess.Popen(
+    load = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.load", target.host, str(target.port), "16", "3"],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=REPO_PATH,
     )  # fmt: skip
-    assert slow.stdin is not None
-    slow.stdin.write(target.request)
-    slow.stdin.close()
+    assert load.stdin is not None
+    load.stdin.write(target.request)
+    load.stdin.close()
     with requests.Session() as session:
-        while slow.poll() is None:
+        while load.poll() is None:
             begin = time.monotonic()
             session.get(f"http://{target.host}:{target.port}/api/statuses", timeout=30)
             seconds.append(time.monotonic() - begin)
             time.sleep(0.1)
     console.print(
-        f"/api/statuses while 16 clients call without a pause: median {1000 * statistics.median(seconds):.0f} ms, "
-        f"largest {1000 * max(seconds):.0f} ms"
+        "/api/statuses while 16 clients send calls without a pause: "
+        f"median {1000 * statistics.median(seconds):.0f} ms, maximum {1000 * max(seconds):.0f} ms"
     )
 
 

@@ -1,7 +1,7 @@
-"""Keep-alive clients in a process of their own: send one request again and again, and time every answer.
+"""Load generator: keep-alive clients that repeat one HTTP request and measure the response times.
 
-Run as `python -m benchmarks.load HOST PORT CLIENTS SECONDS < request`; prints the seconds of every answer as JSON.
-The client is as small as can be, so that on a small machine it takes little from the server that it measures.
+Run as `python -m benchmarks.load HOST PORT CLIENTS SECONDS < request`; prints the response times in seconds as a JSON
+list. It runs in its own process and parses only what it needs, to leave the CPU to the measured server.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 
 
 class Client(asyncio.Protocol):
-    """One connection; the next request follows an answer at once."""
+    """One connection; sends the next request as soon as a response is complete."""
 
     def __init__(self, request: bytes, until: float, done: asyncio.Future):
         self.request, self.until, self.done = request, until, done
@@ -54,15 +54,14 @@ class Client(asyncio.Protocol):
 async def run(host: str, port: int, clients: int, seconds: float, request: bytes) -> list[list[float]]:
     loop = asyncio.get_running_loop()
     until = time.perf_counter() + seconds
-    made = [Client(request, until, loop.create_future()) for _ in range(clients)]
-    for client in made:
+    connections = [Client(request, until, loop.create_future()) for _ in range(clients)]
+    for client in connections:
         await loop.create_connection(lambda client=client: client, host, port)
-    await asyncio.gather(*(client.done for client in made))
-    return [client.seconds for client in made]
+    await asyncio.gather(*(client.done for client in connections))
+    return [client.seconds for client in connections]
 
 
 if __name__ == "__main__":
     host, port, clients, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    begin = time.perf_counter()
-    answers = asyncio.run(run(host, port, clients, seconds, sys.stdin.buffer.read()))
-    print(json.dumps([each for client in answers for each in client]))  # noqa: T201
+    times = asyncio.run(run(host, port, clients, seconds, sys.stdin.buffer.read()))
+    print(json.dumps([each for client in times for each in client]))  # noqa: T201

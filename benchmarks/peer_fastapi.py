@@ -1,4 +1,7 @@
-"""The smallest FastAPI app around the model: run by uvicorn, `uvicorn benchmarks.peer_fastapi:app`."""
+"""A minimal FastAPI application that serves the survival model.
+
+Run as `uvicorn benchmarks.peer_fastapi:app`.
+"""
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
@@ -7,11 +10,11 @@ from workflows.common.settings import get_settings
 from workflows.survival.inference import predict_passenger
 
 app = FastAPI()
-MODELS = get_settings().models_dir
+MODELS_DIR = get_settings().models_dir
 
 
 class Passenger(BaseModel):
-    """The ten attributes, as text."""
+    """The ten attributes of a passenger, as text."""
 
     pclass: str | None = None
     name: str | None = Field(default=None, alias="_name")
@@ -27,4 +30,4 @@ class Passenger(BaseModel):
 
 @app.post("/predict")
 def predict(passenger: Passenger) -> dict:
-    return predict_passenger(passenger.model_dump(by_alias=True), MODELS)
+    return predict_passenger(passenger.model_dump(by_alias=True), MODELS_DIR)

@@ -1,1 +1,1 @@
-"""Everything that changes Mage's server: `/api/runs`, the job queue, what is loaded before the fork, the launcher."""
+"""Changes to Mage's server: the `/api/runs` endpoint, the job queue, preloading of modules, and the entry point."""

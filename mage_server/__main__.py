@@ -1,4 +1,4 @@
-"""Mage's server and scheduler with a job queue that loses no job, and this project's `/api/runs`.
+"""Start Mage's server and scheduler with this project's `/api/runs` and job queue.
 
 Run as `python -m mage_server PROJECT --host 127.0.0.1 --port 6789`, in place of `mage start`.
 """
@@ -20,25 +20,24 @@ def main() -> None:
     """Start Mage's server and scheduler as `mage start` does."""
     parser = argparse.ArgumentParser(prog="python -m mage_server", description=__doc__)
     parser.add_argument("project", type=Path, help="folder of the Mage project")
-    parser.add_argument("--host", default="localhost")
-    parser.add_argument("--port", default="6789")
+    parser.add_argument("--host", default="localhost", help="address to listen on (default: localhost)")
+    parser.add_argument("--port", default="6789", help="port to listen on (default: 6789)")
     arguments = parser.parse_args()
     project = arguments.project.resolve()
-    # Before anything else of Mage is imported: where its database is follows from it.
+    # Mage derives the location of its database from the project's path, when its other modules are imported.
     set_repo_path(str(project))
     preload()
     from mage_server import job_queue
 
-    # The scheduler takes the queue when it is imported.
+    # The scheduler reads the queue when it is imported.
     job_queue.install()
     from mage_ai.server.server import start_server
     from mage_ai.server.setup import initialize_globals
     from mage_ai.shared.constants import ENV_VAR_INSTANCE_TYPE, InstanceType
 
-    from mage_server.server import Server
+    from mage_server.server import RunApiExtension
 
-    server = Server(project)
-    server.install()
+    RunApiExtension(project).install()
     initialize_globals()
     instance_type = os.getenv(ENV_VAR_INSTANCE_TYPE, InstanceType.SERVER_AND_SCHEDULER)
     try:

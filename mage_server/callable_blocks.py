@@ -1,6 +1,6 @@
-"""Blocks that other programs call over `/api/runs`: what their variables are, and whether they can answer yet.
+"""Blocks that other programs call over `/api/runs`: JSON Schemas of their variables, and readiness checks.
 
-The schemas are made from the rules that the blocks validate with, so they cannot say something else.
+The schemas are generated from the same rules that the blocks validate with, so the two always agree.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from workflows.survival.inference import load_model
 
 @dataclass(frozen=True)
 class CallableBlock:
-    """A block that may be called.
+    """A block with documented variables.
 
     Attributes:
-        pipeline: Its pipeline.
-        block: Its name.
-        title: What it does.
-        variables: JSON Schema of its variables.
-        example: Variables that it accepts.
-        check_ready: Loads what it needs, or raises NotReadyError; None where it needs nothing big.
+        pipeline: UUID of the pipeline.
+        block: UUID of the block.
+        title: One-line description.
+        variables: JSON Schema of the variables.
+        example: Valid variables.
+        check_ready: Loads what the block needs, or raises NotReadyError. None if there is nothing to load.
     """
 
     pipeline: str
@@ -35,7 +35,7 @@ class CallableBlock:
 
 
 def attribute_schema(column: Column) -> dict[str, Any]:
-    """Return the JSON Schema of one attribute of a passenger: a value, as JSON or as text, or missing."""
+    """Return the JSON Schema of one passenger attribute: a JSON value, the value as text, or a missing value."""
     missing = {"enum": [None, *sorted(MISSING)]}
     if column.choices:
         return {"enum": [None, *sorted(MISSING), *column.choices]}
@@ -46,19 +46,19 @@ def attribute_schema(column: Column) -> dict[str, Any]:
         "minimum": column.minimum,
         "maximum": column.maximum,
     }
-    written = {
+    number_as_text = {
         "type": "string",
         "maxLength": MAX_TEXT_LENGTH,
         "pattern": f"^{NUMBER.pattern}$",
-        "description": f"A number from {column.minimum:g} to {column.maximum:g}, written as text.",
+        "description": f"A number from {column.minimum:g} to {column.maximum:g}, as text.",
     }
-    return {"anyOf": [number, written, missing]}
+    return {"anyOf": [number, number_as_text, missing]}
 
 
 def _passenger_schema() -> dict[str, Any]:
     return {
         "type": "object",
-        "description": "A passenger; what is left out, null or empty is unknown. Other names are ignored.",
+        "description": "A passenger. Attributes that are absent, null or empty are unknown. Other names are ignored.",
         "properties": {column.name: attribute_schema(column) for column in ATTRIBUTES},
     }
 

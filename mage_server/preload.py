@@ -1,9 +1,9 @@
-"""Load what blocks import before Mage forks the processes that run them.
+"""Import the modules that blocks use before Mage forks the processes that run blocks.
 
-Mage runs each block in a process forked from its scheduler, and each would load its libraries again:
-seconds of a core for every block. What is loaded before the fork is shared by all. Only imports: nothing
-here may start a thread, which would not survive the fork. Where processes are spawned, as on macOS, it has
-no effect on them.
+Mage runs each block in a process forked from its scheduler. Modules imported before the fork are shared by all of
+these processes; without this, each one spends seconds of CPU time on importing them. No module imported here may
+start a thread, because threads do not survive a fork. Where processes are spawned instead, as on macOS,
+preloading has no effect on them.
 """
 
 import importlib
@@ -25,9 +25,9 @@ MODULES = (
 
 
 def preload() -> None:
-    """Import the modules above; one that cannot be imported is left to the block that needs it."""
+    """Import `MODULES`. A failed import is logged; the block that needs the module will report it."""
     for name in MODULES:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            logger.warning("%s is not loaded ahead: %s", name, error)
+            logger.warning("Module %s could not be preloaded: %s", name, error)

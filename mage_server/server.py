@@ -1,4 +1,4 @@
-"""Puts `/api/runs` into Mage's server; the rest of it stays Mage's."""
+"""Add `/api/runs` to Mage's server."""
 
 import atexit
 import contextlib
@@ -18,19 +18,19 @@ from workflows.common.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-# The stack kills what has not ended 10 s after it was asked to.
+# Shorter than the 10 s after which `make up` and `make stop` kill the process.
 SHUTDOWN_SECONDS = 8.0
-# Connections that send no request, or its headers drop by drop.
+# Closes connections that send no request or send its headers too slowly.
 IDLE_CONNECTION_SECONDS = 75.0
+# With Python's default of 5 ms, a computing thread delays the event loop by 5 ms about three times per call.
+THREAD_SWITCH_SECONDS = 0.0005
 
-SWITCH_SECONDS = 0.0005
 
-
-class Server:
-    """Puts this package into Mage's server, and closes it in order.
+class RunApiExtension:
+    """Adds the `/api/runs` routes to Mage's web application, and shuts their service down with the server.
 
     Args:
-        repo_path: The Mage project.
+        repo_path: Folder of the Mage project.
     """
 
     def __init__(self, repo_path: Path):
@@ -40,7 +40,7 @@ class Server:
         self._is_closing = False
 
     def install(self) -> None:
-        """Have Mage's application made with the routes of this package in front of its own."""
+        """Wrap Mage's `make_app` so that it adds the routes to the application that it creates."""
         import mage_ai.server.server as mage_server
 
         original = mage_server.make_app
@@ -56,7 +56,7 @@ class Server:
         mage_server.make_app = make_app
 
     def register(self, app: Any, prefix: str = "") -> None:
-        """Start the service and add its routes to an application."""
+        """Start the service and add its routes to an application, before Mage's own routes."""
         # Mage reads the environment and opens its database when these are imported.
         from mage_ai.settings.repo import get_variables_dir
 
@@ -64,45 +64,44 @@ class Server:
         from mage_server.run_api.handlers import routes
         from mage_server.run_api.service import RunService
 
-        # By default a thread that computes makes the event loop wait 5 ms for its turn, three times a call.
-        sys.setswitchinterval(SWITCH_SECONDS)
+        sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         capture.install()
         redaction.install()
         variables_dir = Path(get_variables_dir(repo_path=str(self.repo_path)))
         self.service = RunService(get_settings(), self.repo_path, database.make_engine(), variables_dir)
         self.service.start()
         app.add_handlers(r".*", routes(self.service, prefix))
-        # Ctrl-C ends Mage by an exception.
+        # Ctrl-C ends Mage with an exception, not with a signal handler.
         atexit.register(self.close)
         app.listen = functools.partial(app.listen, idle_connection_timeout=IDLE_CONNECTION_SECONDS)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._on_terminate)
-            os.register_at_fork(after_in_child=self._after_fork)
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+            os.register_at_fork(after_in_child=self._restore_sigterm)
 
     def close(self) -> None:
-        """Let calls end and write their records."""
+        """Wait for running calls and write their records."""
         if self.service is not None and os.getpid() == self._pid and not self._is_closing:
             self._is_closing = True
             self.service.close(SHUTDOWN_SECONDS)
 
-    def _on_terminate(self, _signal: int, _frame: Any) -> None:
-        # Not in this thread: the event loop must turn, it carries the answers of the calls that end.
-        threading.Thread(target=self._close_and_end, name="run-api-shutdown", daemon=True).start()
+    def _on_sigterm(self, _signal: int, _frame: Any) -> None:
+        # In another thread: the event loop of this one still has to send the responses of running calls.
+        threading.Thread(target=self._shut_down, name="run-api-shutdown", daemon=True).start()
 
-    def _close_and_end(self) -> None:
+    def _shut_down(self) -> None:
         self.close()
-        _end_children()
+        _terminate_children()
         logging.shutdown()
-        # A block that never ends, or Mage's own threads, must not keep the process.
+        # A normal exit would wait for blocks that never end and for Mage's own threads.
         os._exit(128 + signal.SIGTERM)
 
-    def _after_fork(self) -> None:
-        """A forked child, such as a restarted scheduler, has none of the threads: it ends at once when asked."""
+    def _restore_sigterm(self) -> None:
+        """Let a forked child, such as a restarted scheduler, end at once on SIGTERM: it has no calls to wait for."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _end_children() -> None:
-    """End Mage's scheduler and its helpers, which would go on without the server, beside those of the next one."""
+def _terminate_children() -> None:
+    """Terminate Mage's scheduler and its helpers, which would otherwise keep running without the server."""
     for child in multiprocessing.active_children():
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(child.pid)

@@ -1,1 +1,1 @@
-"""`make up`, `make demo`, `make stop`: Mage and the local services, started, followed and stopped together."""
+"""The command line behind `make up`, `make demo` and `make stop`: starts, follows and stops Mage and its services."""

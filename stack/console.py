@@ -1,41 +1,50 @@
-"""What the terminal shows: steps with their time, a live table where there is a terminal, lines elsewhere."""
+"""Output of the command line: steps with their duration, errors, and the progress of pipeline runs."""
 
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pydantic import ValidationError
 from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.table import Table
 
+from workflows.common.errors import WorkflowError
+
 
 class Console:
-    """Progress of the stack on standard output."""
+    """Writes to standard output."""
 
     def __init__(self) -> None:
-        # Where there is no terminal to ask for its width, wide enough for the tables.
+        # Without a terminal, rich assumes 80 columns, which is too narrow for the tables.
         width = None if sys.stdout.isatty() else 140
         self.rich = RichConsole(highlight=False, soft_wrap=True, width=width)
         self._started = time.monotonic()
 
+    def run(self, command: Callable[[], int]) -> int:
+        """Run a command and return its exit code; after an expected error, print it and return 1."""
+        try:
+            return command()
+        except ValidationError as error:
+            # Settings: one line each, without the value, which may be a secret.
+            for detail in error.errors(include_url=False, include_input=False):
+                self.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
+        except (WorkflowError, OSError) as error:
+            self.say(f"Error: {error}")
+        return 1
+
     def say(self, text: str = "") -> None:
-        """Write a line."""
+        """Print a line."""
         self.rich.print(text, markup=False)
 
-    def say_wrong_settings(self, error: ValidationError) -> None:
-        """Write a line for each setting that is wrong, without its value."""
-        for detail in error.errors(include_url=False, include_input=False):
-            self.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
-
     def heading(self, text: str) -> None:
-        """Write a heading."""
+        """Print a heading."""
         self.rich.print(f"\n{text}", style="bold", markup=False)
 
     @contextlib.contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Say what begins, and how long it took when it has ended."""
+        """Print the name of a step before the body, and its duration after it."""
         begin = time.monotonic()
         self.say(f"[{begin - self._started:5.0f} s] {text} ...")
         yield
@@ -43,12 +52,12 @@ class Console:
         self.say(f"[{now - self._started:5.0f} s] {text}: done in {now - begin:.1f} s")
 
     def progress(self) -> "Progress":
-        """Return a display of the runs that are followed."""
+        """Return a display of pipeline runs."""
         return Progress(self.rich, self._started)
 
 
 class Progress:
-    """The state of the followed runs: a table redrawn in place, or a line at each change."""
+    """The states of pipeline runs: a table that is updated in place or, without a terminal, one line per change."""
 
     def __init__(self, rich: RichConsole, started: float):
         self._rich = rich
@@ -66,7 +75,7 @@ class Progress:
             self._live.stop()
 
     def show(self, rows: dict[str, tuple[str, str]]) -> None:
-        """Show `{name: (state, seconds)}`."""
+        """Show runs, given as `{name: (state, seconds)}`."""
         if self._live:
             table = Table("pipeline run", "state", "seconds", box=None, pad_edge=False)
             for name, (state, seconds) in rows.items():

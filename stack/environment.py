@@ -1,4 +1,4 @@
-"""The environment that Mage's server is started with, made from the settings."""
+"""Environment variables of Mage's server, derived from the settings."""
 
 import os
 
@@ -9,20 +9,20 @@ from workflows.common.settings import ENV_FILE, Settings
 
 
 def database_url(settings: Settings) -> str:
-    """Return the address of Mage's database: the configured one, or SQLite in the state folder."""
+    """Return the URL of Mage's database: the configured one, or SQLite in the state folder."""
     if settings.mage_database_connection_url:
         return settings.mage_database_connection_url.get_secret_value()
-    # Many processes write: each waits for its turn instead of failing with "database is locked". Not in
-    # write-ahead mode: Mage forks with the database open, which corrupts the file in that mode.
     (settings.state_dir / "mage").mkdir(parents=True, exist_ok=True)
+    # Many processes write: the timeout lets them wait instead of failing with "database is locked". Not in WAL mode:
+    # Mage forks while the database is open, which corrupts a WAL database.
     return f"sqlite:///{settings.state_dir}/mage/mage-ai.db?timeout=60&check_same_thread=false"
 
 
 def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
-    """Return the variables of Mage's server and scheduler.
+    """Return the environment variables of Mage's server and scheduler.
 
-    The process environment comes first, then `.env`, then what follows from the settings. The secrets and
-    the paths of the state folder are always the stack's own.
+    Secrets and paths of the state folder always come from the arguments. For all other variables the process
+    environment takes precedence over `.env`, and `.env` over the defaults below.
     """
     defaults = {
         "DISABLE_AUTO_BROWSER_OPEN": "1",
@@ -35,7 +35,7 @@ def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
     }
     from_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
     from_process = {name: value for name, value in os.environ.items() if value}
-    own = {
+    from_arguments = {
         "STATE_DIR": str(settings.state_dir),
         "MAGE_DATA_DIR": str(settings.state_dir / "mage"),
         "MAGE_DATABASE_CONNECTION_URL": database_url(settings),
@@ -45,4 +45,4 @@ def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "DEFAULT_OWNER_PASSWORD": secrets.owner_password,
         "JWT_SECRET": secrets.jwt_secret,
     }
-    return {**defaults, **from_file, **from_process, **own}
+    return {**defaults, **from_file, **from_process, **from_arguments}

@@ -1,4 +1,4 @@
-"""The whole stack: local services and Mage, and a client that is signed in."""
+"""Start and stop Mage together with the local services."""
 
 import contextlib
 import signal
@@ -8,27 +8,28 @@ from datetime import UTC, datetime
 
 from stack.console import Console
 from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
-from stack.mage_process import MageServer, StackError, check_machine, stop_recorded_server
+from stack.mage_process import MageProcess, StackError, check_can_start, record_path
 from stack.secrets import Secrets, load_or_create
 from stack.trigger_token import trigger_token
 from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.common.local_services import LocalService, ensure_service, stop_services
+from workflows.common.processes import stop_recorded
 from workflows.common.settings import Settings
 from workflows.ingestion.companies import COMPANIES_API
 
 SIGN_IN_TIMEOUT_SECONDS = 60
-# The trigger that the stack uses of each pipeline; all of them stand in the pipelines' triggers.yaml.
+# API triggers in the pipelines' triggers.yaml: `run_now` starts a run, `inference` allows calls over /api/runs.
 RUN_NOW = "run_now"
 INFERENCE = "inference"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack."""
+    """A running Mage with its local services, and a client that is signed in."""
 
     settings: Settings
     secrets: Secrets
-    server: MageServer
+    server: MageProcess
     client: MageClient
     started_at: datetime
 
@@ -45,26 +46,27 @@ class Stack:
     def _trigger_id(self, pipeline: str, trigger: str) -> int:
         triggers = self.client.triggers(pipeline)
         if trigger not in triggers:
-            raise MageError(f"Pipeline {pipeline} has no trigger {trigger}; Mage read {sorted(triggers)}")
+            raise MageError(f"Pipeline {pipeline} has no trigger {trigger}, only {sorted(triggers)}")
         return triggers[trigger]
 
 
 @contextlib.contextmanager
 def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
-    """Start everything, yield, and stop what was started, whatever happens.
+    """Start Mage and the local services, and stop them after the body, even if it or the start fails.
 
     Raises:
-        StackError: something did not start; the message is one line.
+        StackError: Mage cannot start.
+        ServiceError: a local service cannot start.
     """
-    check_machine(settings)
+    check_can_start(settings)
     secrets = load_or_create(settings.state_dir)
-    server = MageServer(settings, secrets)
+    server = MageProcess(settings, secrets)
     client = MageClient(server.url, settings.owner_email, secrets.owner_password)
     started_at = datetime.now(UTC)
     try:
-        # Mage takes longest to start, so the services start while it does.
+        # Mage takes longest to start; the services start meanwhile.
         server.start()
-        for service in _needed_services(settings):
+        for service in _required_services(settings):
             with console.step(f"Starting the local {service.name.replace('_', ' ')}"):
                 ensure_service(service, idle_exit_seconds=0)
         with console.step("Starting Mage's server and scheduler"):
@@ -72,7 +74,7 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
             _wait_until_ready(client, server)
         yield Stack(settings, secrets, server, client, started_at)
     finally:
-        # A second Ctrl-C must not leave half of it running.
+        # A second Ctrl-C must not interrupt stopping.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with console.step("Stopping Mage and the local services"):
@@ -81,26 +83,26 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
 
 
 def stop_leftovers(settings: Settings) -> list[str]:
-    """Stop what an earlier stack of this state folder left running, and return the names."""
-    stopped = ["mage"] if stop_recorded_server(settings) else []
+    """Stop what an earlier process left running in this state folder, and return the names."""
+    # Mage first: a running block would start a stopped service again.
+    stopped = ["mage"] if stop_recorded(record_path(settings)) else []
     return stopped + stop_services()
 
 
-def _needed_services(settings: Settings) -> list[LocalService]:
-    needed: list[LocalService] = []
+def _required_services(settings: Settings) -> list[LocalService]:
+    services: list[LocalService] = []
     if settings.companies_api_url is None:
-        needed.append(COMPANIES_API)
+        services.append(COMPANIES_API)
     if settings.uses_local_llm:
-        needed.append(LLM_SERVER)
-    return needed
+        services.append(LLM_SERVER)
+    return services
 
 
-def _wait_until_ready(client: MageClient, server: MageServer) -> None:
-    """Mage answers before it has made the owner and read the triggers; wait for both."""
+def _wait_until_ready(client: MageClient, server: MageProcess) -> None:
+    """Wait until Mage has created the owner and read the triggers, which it does after it first responds."""
 
     def is_ready() -> bool:
-        if not server.is_running():
-            raise StackError(f"Mage ended while it started; see {server.log_path}")
+        server.check_running()
         try:
             client.sign_in()
             return RUN_NOW in client.triggers("ingestion") and INFERENCE in client.triggers("llm_inference")
@@ -111,7 +113,7 @@ def _wait_until_ready(client: MageClient, server: MageServer) -> None:
         wait_until(is_ready, SIGN_IN_TIMEOUT_SECONDS)
     except TimeoutError:
         raise StackError(
-            f"Cannot sign in to Mage as {server.settings.owner_email}, or it has not read the triggers; "
-            f"see {server.log_path}. A password changed in the UI must also stand in "
-            f"{server.settings.state_dir / 'secrets.json'}"
+            f"Mage did not accept the login of {server.settings.owner_email} or did not read the triggers within "
+            f"{SIGN_IN_TIMEOUT_SECONDS} s; see {server.log_path}. If you changed the password in the UI, change it in "
+            f"{server.settings.state_dir / 'secrets.json'}, too"
         ) from None

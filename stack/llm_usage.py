@@ -1,5 +1,9 @@
-"""What the language model was used for, per pipeline run: `python -m stack.llm_usage`."""
+"""Print the usage and the cost of the language model per pipeline run.
 
+Run as `python -m stack.llm_usage`.
+"""
+
+import sys
 from collections.abc import Mapping
 from functools import reduce
 
@@ -9,16 +13,16 @@ from stack.console import Console
 from workflows.ai_blocks.usage import Usage, totals
 from workflows.common.settings import Settings, get_settings
 
-SHOWN_FILES = 30
+MAX_ROWS = 30
 
 
 def usage_table(used: Mapping[str, Usage], settings: Settings) -> Table:
-    """Return a table with a line a run, the newest last, and the sum of all; with cost where prices are set."""
-    columns = ("run", "answers", "of the model", "kept before", "tokens read", "tokens written", "seconds", "cost")
+    """Return a table with one row per run, the newest last, and the total of all runs. The cost requires prices."""
+    columns = ("run", "answers", "from model", "from cache", "input tokens", "output tokens", "seconds", "cost")
     table = Table(*columns, box=None, pad_edge=False)
-    for name, usage in list(used.items())[-SHOWN_FILES:]:
+    for name, usage in list(used.items())[-MAX_ROWS:]:
         table.add_row(*_row(_title(name), usage, settings))
-    table.add_row(*_row(f"all {len(used)}", reduce(Usage.plus, used.values(), Usage()), settings), style="bold")
+    table.add_row(*_row(f"total of {len(used)}", reduce(Usage.plus, used.values(), Usage()), settings), style="bold")
     return table
 
 
@@ -30,19 +34,24 @@ def _row(title: str, usage: Usage, settings: Settings) -> list[str]:
 
 def _title(name: str) -> str:
     kind, _, which = name.partition("_")
-    return f"run {int(which)}" if kind == "run" else f"calls of {which}"
+    return f"run {int(which)}" if kind == "run" else f"calls on {which}"
 
 
-def main() -> None:
-    """Print the table."""
-    settings = get_settings()
+def main() -> int:
+    """Print the table and return the exit code."""
     console = Console()
-    used = totals(settings.llm_dir / "usage")
-    if used:
+    return console.run(lambda: _print_usage(console))
+
+
+def _print_usage(console: Console) -> int:
+    settings = get_settings()
+    usage_dir = settings.llm_dir / "usage"
+    if used := totals(usage_dir):
         console.rich.print(usage_table(used, settings))
     else:
-        console.say(f"The language model was not used yet; {settings.llm_dir / 'usage'} is empty")
+        console.say(f"The language model has not been used yet: there are no records in {usage_dir}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,26 +1,30 @@
-"""Mage's HTTP API, as a service or a person with curl uses it."""
+"""Client of Mage's HTTP API."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
-# The id of Mage's own front end, the same in every installation: no secret.
+from workflows.common.errors import WorkflowError
+
+Value = TypeVar("Value")
+
+# The id of Mage's own front end. It is the same in every installation, so it is not a secret.
 CLIENT_ID = "zkWlN0PkIKSN0C11CfUHUj84OT5XOJ6tDZ6bDRO2"
 ENDED = ("completed", "failed", "cancelled")
 DONE_BLOCKS = ("completed", "condition_failed")
 
 
-class MageError(Exception):
-    """Mage refused a call or did not answer."""
+class MageError(WorkflowError):
+    """Mage rejected a request or did not respond."""
 
 
 @dataclass(frozen=True)
 class BlockRun:
-    """One block of a run."""
+    """The run of one block."""
 
     block: str
     status: str
@@ -28,7 +32,7 @@ class BlockRun:
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """One run of a pipeline; times are UTC."""
+    """A run of a pipeline; times are UTC."""
 
     id: int
     pipeline: str
@@ -43,27 +47,29 @@ class PipelineRun:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of it will run any more."""
+        """Whether the run is completed, failed or cancelled."""
         return self.status in ENDED
 
     @property
     def blocks_done(self) -> int:
-        """Blocks that completed or that a condition left out."""
+        """Number of blocks that completed or were skipped by a condition."""
         return sum(block.status in DONE_BLOCKS for block in self.blocks)
 
     def seconds(self, now: datetime) -> float:
-        """Time from its creation to its end, or to `now`."""
+        """Return the seconds from the creation of the run to its end, or to `now` if it has not ended."""
         return ((self.completed_at or now) - self.created_at).total_seconds()
 
 
 class MageClient:
-    """A signed-in client of one server.
+    """Client of one server.
+
+    Every method raises MageError if Mage rejects the request or does not respond.
 
     Args:
-        url: Base address.
-        email: Login.
-        password: Its password.
-        timeout_seconds: Time limit of a request; single-block calls have their own.
+        url: Base URL of the server.
+        email: Email address of the user.
+        password: Password of the user.
+        timeout_seconds: Timeout of a request, except for `run_block`.
     """
 
     def __init__(self, url: str, email: str, password: str, timeout_seconds: float = 30):
@@ -74,11 +80,7 @@ class MageClient:
         self._session.headers["X-API-KEY"] = CLIENT_ID
 
     def sign_in(self) -> None:
-        """Sign in as the user given at construction.
-
-        Raises:
-            MageError: refused, or the server is not ready for it yet.
-        """
+        """Sign in with the email address and password."""
         self._session.cookies.clear()
         answer = self._call("POST", "sessions", json={"session": self._login, "api_key": CLIENT_ID})
         self._session.cookies.set("oauth_token", answer["session"]["token"])
@@ -89,11 +91,9 @@ class MageClient:
         return {trigger["name"]: trigger["id"] for trigger in answer["pipeline_schedules"]}
 
     def trigger(self, trigger_id: int, token: str, variables: Mapping[str, Any] | None = None) -> int:
-        """Start a run through an API trigger and return its id.
-
-        The scheduler makes its block runs: where Mage's API makes them while the scheduler looks, both do,
-        and every block runs twice.
-        """
+        """Start a run through an API trigger and return its id."""
+        # Without `create_block_runs: False`, Mage's API and its scheduler may both create block runs, and every block
+        # runs twice.
         answer = self._call(
             "POST",
             f"pipeline_schedules/{trigger_id}/api_trigger",
@@ -103,7 +103,7 @@ class MageClient:
         return int(answer["pipeline_run"]["id"])
 
     def runs(self, pipeline: str, limit: int = 30) -> list[PipelineRun]:
-        """Return the newest runs of a pipeline, newest first; refreshes of data products are not among them."""
+        """Return the newest runs of a pipeline, newest first, without refreshes of data products."""
         return self._runs(pipeline_uuid=pipeline, _limit=limit)
 
     def refreshes(self, data_product: str, limit: int = 30) -> list[PipelineRun]:
@@ -113,11 +113,7 @@ class MageClient:
     def run_block(
         self, pipeline: str, block: str, token: str, variables: Mapping[str, Any], timeout_seconds: float = 300
     ) -> Any:
-        """Call one block over `POST /api/runs` and return its output.
-
-        Raises:
-            MageError: the call failed; the message is the server's.
-        """
+        """Run one block with `POST /api/runs` and return its outputs."""
         answer = self._call(
             "POST",
             "runs",
@@ -147,22 +143,22 @@ class MageClient:
         return answer
 
 
-def wait_until(condition: Any, timeout_seconds: float, poll_seconds: float = 0.5) -> Any:
-    """Return the first true value of `condition()`.
+def wait_until(condition: Callable[[], Value], timeout_seconds: float, poll_seconds: float = 0.5) -> Value:
+    """Call `condition` until it returns a true value, and return this value.
 
     Raises:
-        TimeoutError: there was none in time.
+        TimeoutError: it did not return a true value in time.
     """
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         if value := condition():
             return value
         time.sleep(poll_seconds)
-    raise TimeoutError(f"not within {timeout_seconds:.0f} s")
+    raise TimeoutError(f"The condition was not met within {timeout_seconds:.0f} s")
 
 
 def children(runs: Iterable[PipelineRun], parent: PipelineRun) -> list[PipelineRun]:
-    """Return the runs that a run has started."""
+    """Return the runs that were started by a run."""
     return [run for run in runs if run.triggered_by == parent.id]
 
 
@@ -183,6 +179,6 @@ def _pipeline_run(data: Mapping[str, Any]) -> PipelineRun:
 
 
 def _time(text: str) -> datetime:
-    """Mage writes UTC, with or without saying so."""
+    """Parse a time in UTC; some of Mage's times have no time zone."""
     value = datetime.fromisoformat(text)
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

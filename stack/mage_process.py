@@ -1,4 +1,4 @@
-"""Mage's server and scheduler as one process group: started, recorded, found again, stopped."""
+"""Start and stop Mage's server and scheduler."""
 
 import contextlib
 import shutil
@@ -13,27 +13,33 @@ import requests
 from stack.environment import mage_environment
 from stack.mage_client import wait_until
 from stack.secrets import Secrets
-from workflows.common.processes import recorded_process, start_process, stop_process, stop_recorded
+from workflows.common.errors import WorkflowError
+from workflows.common.processes import recorded_process, start_process, stop_process
 from workflows.common.settings import REPO_PATH, Settings
 
 START_TIMEOUT_SECONDS = 180
-NEEDED_BYTES = 2 * 1024**3
+REQUIRED_BYTES = 2 * 1024**3
 
 
-class StackError(Exception):
-    """The stack cannot start; the message is one line for the terminal."""
+class StackError(WorkflowError):
+    """Mage cannot start or has ended; the message is one line for the terminal."""
 
 
-def check_machine(settings: Settings) -> None:
-    """Refuse to start where it cannot work.
+def record_path(settings: Settings) -> Path:
+    """Return the file that identifies the running Mage process of a state folder."""
+    return settings.state_dir / "services" / "mage.json"
+
+
+def check_can_start(settings: Settings) -> None:
+    """Check that Mage does not run already, that its port is free, and that the disk has enough space.
 
     Raises:
-        StackError: the port is taken, the disk is full, or a stack of this state folder runs already.
+        StackError: one of the checks failed.
     """
-    if process := recorded_process(_record_path(settings)):
+    if process := recorded_process(record_path(settings)):
         raise StackError(
-            f"Mage runs already on {settings.state_dir} (process {process.pid}); stop it with make stop, "
-            "or choose another folder with STATE_DIR=..."
+            f"Mage already runs with the state folder {settings.state_dir} (process {process.pid}); "
+            "stop it with make stop, or choose another folder with STATE_DIR=..."
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,61 +51,65 @@ def check_machine(settings: Settings) -> None:
             ) from None
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(settings.state_dir).free
-    if free < NEEDED_BYTES:
+    if free < REQUIRED_BYTES:
         raise StackError(
-            f"{settings.state_dir} has {free / 1024**3:.1f} GiB free, {NEEDED_BYTES / 1024**3:.0f} GiB are needed; "
-            "make room or choose another folder with STATE_DIR=..."
+            f"{settings.state_dir} has {free / 1024**3:.1f} GiB free, but {REQUIRED_BYTES / 1024**3:.0f} GiB are "
+            "required; free some space, or choose another folder with STATE_DIR=..."
         )
 
 
-class MageServer:
-    """Mage for one state folder.
+class MageProcess:
+    """Mage's server and scheduler for one state folder.
 
     Args:
-        settings: Where it listens and keeps its state.
-        secrets: Its owner's password and signing key.
+        settings: Address, port and state folder.
+        secrets: Password of the owner, and signing key.
     """
 
     def __init__(self, settings: Settings, secrets: Secrets):
         self.settings = settings
         self.secrets = secrets
-        # 0.0.0.0 is an address to listen on, not one to call.
+        # Clients cannot connect to 0.0.0.0 on every system.
         host = "127.0.0.1" if settings.listen_address in ("0.0.0.0", "::") else settings.listen_address
         self.url = f"http://{host}:{settings.port}"
         self.log_path: Path = settings.state_dir / "logs" / "mage.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the server and its scheduler and record the process; `wait_until_up` follows."""
+        """Start the server and its scheduler, without waiting for them."""
         command = [sys.executable, "-m", "mage_server", str(REPO_PATH)]
         command += ["--host", self.settings.listen_address, "--port", str(self.settings.port)]
         environment = mage_environment(self.settings, self.secrets)
-        record_path = _record_path(self.settings)
-        self._process = start_process(command, record_path, self.log_path, environment, port=self.settings.port)
+        path = record_path(self.settings)
+        self._process = start_process(command, path, self.log_path, environment, port=self.settings.port)
 
     def wait_until_up(self) -> None:
-        """Return when the server answers.
+        """Wait until the server responds.
 
         Raises:
-            StackError: it ended or did not answer in time; the message names its log.
+            StackError: the server ended, or did not respond in time; the message names its log.
         """
         try:
             wait_until(self._is_up_or_ended, START_TIMEOUT_SECONDS)
         except TimeoutError:
-            raise StackError(f"Mage did not answer within {START_TIMEOUT_SECONDS} s; see {self.log_path}") from None
+            raise StackError(f"Mage did not respond within {START_TIMEOUT_SECONDS} s; see {self.log_path}") from None
+        self.check_running()
+
+    def check_running(self) -> None:
+        """Raise StackError if the server has ended."""
         if not self.is_running():
-            raise StackError(f"Mage ended while it started; see {self.log_path}")
+            raise StackError(f"Mage has ended unexpectedly; see {self.log_path}")
 
     def is_running(self) -> bool:
-        """Whether the process that was started is alive."""
+        """Whether the process that `start` started is running."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """Stop the server, its scheduler and the blocks that they run."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running():
             stop_process(psutil.Process(self._process.pid))
             self._process.wait()
-        _record_path(self.settings).unlink(missing_ok=True)
+        record_path(self.settings).unlink(missing_ok=True)
 
     def _is_up_or_ended(self) -> bool:
         if not self.is_running():
@@ -107,12 +117,3 @@ class MageServer:
         with contextlib.suppress(requests.RequestException):
             return requests.get(f"{self.url}/api/statuses", timeout=5).ok
         return False
-
-
-def stop_recorded_server(settings: Settings) -> bool:
-    """Stop a server that an earlier stack left behind, and say whether there was one."""
-    return stop_recorded(_record_path(settings))
-
-
-def _record_path(settings: Settings) -> Path:
-    return settings.state_dir / "services" / "mage.json"

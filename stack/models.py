@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.table import Table
 
 from stack.console import Console
@@ -20,7 +19,7 @@ SPLIT, CLASSIFIER = "stratified", "model"
 METRICS = ("accuracy", "roc_auc", "brier")
 
 
-class RefusedError(Exception):
+class RefusedError(WorkflowError):
     """What was asked for is not done; the message says why."""
 
 
@@ -35,21 +34,19 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("rollback", help="let the version serve again that was promoted before")
     parsed = parser.parse_args(arguments)
     console = Console()
-    try:
-        models_dir = get_settings().models_dir
-        if parsed.command == "promote":
-            console.say(_promote(models_dir, parsed.version, parsed.force))
-        elif parsed.command == "rollback":
-            left, serving = registry.roll_back(models_dir)
-            console.say(f"{serving} serves from the next call on; {left} does no longer")
-        else:
-            _list(models_dir, console)
-        return 0
-    except ValidationError as error:
-        console.say_wrong_settings(error)
-    except (RefusedError, WorkflowError, OSError) as error:
-        console.say(f"Error: {error}")
-    return 1
+    return console.run(lambda: _run(parsed, console))
+
+
+def _run(parsed: argparse.Namespace, console: Console) -> int:
+    models_dir = get_settings().models_dir
+    if parsed.command == "promote":
+        console.say(_promote(models_dir, parsed.version, parsed.force))
+    elif parsed.command == "rollback":
+        left, serving = registry.roll_back(models_dir)
+        console.say(f"{serving} serves from the next call on; {left} does no longer")
+    else:
+        _list(models_dir, console)
+    return 0
 
 
 def _promote(models_dir: Path, name: str, force: bool) -> str:

@@ -1,4 +1,4 @@
-"""Secrets of one state folder: made on the first start, kept readable by the owner alone."""
+"""The secrets of a state folder: generated on the first start, readable only by the user."""
 
 import json
 import secrets
@@ -10,7 +10,7 @@ from workflows.common.files import write_text_atomically
 
 @dataclass(frozen=True)
 class Secrets:
-    """What must not be well known; `repr` shows none of it."""
+    """The password of Mage's owner and the key that signs login tokens; `repr` hides both."""
 
     owner_password: str
     jwt_secret: str
@@ -20,7 +20,7 @@ class Secrets:
 
 
 def load_or_create(state_dir: Path) -> Secrets:
-    """Return the secrets of a state folder, generated where there are none yet."""
+    """Return the secrets of a state folder; generate and store them if there are none."""
     path = state_dir / "secrets.json"
     if path.exists():
         return Secrets(**json.loads(path.read_text(encoding="utf-8")))

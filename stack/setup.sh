@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make a virtual environment from a hash-locked file, once per content of that file.
+# Create a virtual environment from a lock file with hashes. Does nothing if it is up to date.
 # Usage: stack/setup.sh ENVIRONMENT LOCK_FILE
 set -euo pipefail
 
@@ -19,7 +19,7 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or 3.12 (with venv) is needed and was not found; install one, or name it: make PYTHON=/path/to/python3.11"
+    fail "Python 3.11 or 3.12 (with venv) is required but was not found; install it, or set its path: make PYTHON=/path/to/python3.11"
 }
 
 stamp="$environment/.installed"
@@ -29,20 +29,20 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ]; then
 fi
 
 free_gib=$(($(df -Pk . | awk 'NR == 2 {print $4}') / 1048576))
-[ "$free_gib" -ge "$needed_gib" ] || fail "this folder's disk has $free_gib GiB free, the environment needs $needed_gib GiB"
+[ "$free_gib" -ge "$needed_gib" ] || fail "the disk of $PWD has $free_gib GiB free, but the environment requires $needed_gib GiB"
 
 python=$(find_python)
 echo "Installing the environment into $environment with $("$python" --version) (about 2.5 GB; a few minutes the first time) ..."
 rm -f "$stamp"
 [ -x "$environment/bin/python" ] && "$environment/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$environment"
 "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bootstrap.lock
-# The lock is complete, so nothing is resolved. uv does not read pip's configuration: where only that
-# leads to a package index, pip installs.
+# The lock file lists all dependencies, so none are resolved. uv ignores pip's configuration: if only that names a
+# reachable package index, fall back to pip.
 if ! "$environment/bin/uv" pip install --python "$environment" --no-deps --require-hashes -r "$lock"; then
-    echo "uv could not install; trying pip, which is slower ..."
+    echo "uv could not install the packages; trying pip, which is slower ..."
     "$environment/bin/python" -m pip install --disable-pip-version-check --no-deps --require-hashes -r "$lock"
 fi
-# The project's own packages, found from the folder wherever it is.
+# Make the project's packages importable from any working directory.
 "$environment/bin/python" - "$PWD" <<'PYTHON'
 import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "mage_workflows.pth").write_text(sys.argv[1] + "\n")

@@ -1,4 +1,4 @@
-"""Tokens of API triggers, read from Mage's database: Mage's own API and files do not show them."""
+"""Tokens of API triggers. They are read from Mage's database, because its API and files hide them."""
 
 from sqlalchemy import create_engine, text
 
@@ -11,7 +11,7 @@ def trigger_token(settings: Settings, trigger_id: int) -> str:
     """Return the token of a trigger.
 
     Raises:
-        MageError: there is no such trigger, or it has no token.
+        MageError: the trigger does not exist or has no token.
     """
     engine = create_engine(database_url(settings))
     try:

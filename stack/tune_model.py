@@ -4,12 +4,9 @@ import argparse
 import sys
 from dataclasses import asdict
 
-import pandas as pd
-from pydantic import ValidationError
 from rich.table import Table
 
 from stack.console import Console
-from workflows.common.errors import WorkflowError
 from workflows.common.settings import get_settings
 from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET
@@ -25,19 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="times that each split is drawn")
     parsed = parser.parse_args(arguments)
     console = Console()
-    try:
-        df = load_passengers(get_settings().passengers_source)
-    except ValidationError as error:
-        console.say_wrong_settings(error)
-        return 1
-    except (WorkflowError, OSError) as error:
-        console.say(f"Error: {error}")
-        return 1
-    _tune(df, parsed.candidates, parsed.repeats, console)
-    return 0
+    return console.run(lambda: _tune(parsed.candidates, parsed.repeats, console))
 
 
-def _tune(df: pd.DataFrame, candidates: int, repeats: int, console: Console) -> None:
+def _tune(candidates: int, repeats: int, console: Console) -> int:
+    df = load_passengers(get_settings().passengers_source)
     with console.step("The published parameters and the baselines"):
         fixed = evaluate(df, Parameters(), repeats=repeats)
     console.rich.print(_table("Published parameters", fixed))
@@ -47,6 +36,7 @@ def _tune(df: pd.DataFrame, candidates: int, repeats: int, console: Console) -> 
     with console.step("The same search in all passengers"):
         chosen, loss = search(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), candidates)
     console.say(f"log loss {loss:.4f}: " + ", ".join(f"{name} {value:g}" for name, value in asdict(chosen).items()))
+    return 0
 
 
 def _table(title: str, evaluation: Evaluation) -> Table:

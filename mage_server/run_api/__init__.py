@@ -1,1 +1,1 @@
-"""Mage's server with `/api/runs` replaced by one that many callers can use at a time; see README.md."""
+"""The `/api/runs` endpoint: run one block and return its outputs."""

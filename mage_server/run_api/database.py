@@ -1,4 +1,4 @@
-"""Mage's database, for short statements off the event loop."""
+"""Access to Mage's database: short statements that run outside the event loop."""
 
 from mage_ai.data_preparation.models.triggers import ScheduleStatus, ScheduleType
 from mage_ai.orchestration import db
@@ -7,14 +7,14 @@ from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
-from mage_server.run_api.trigger_tokens import Trigger, digest_of
+from mage_server.run_api.trigger_tokens import Trigger, token_digest
 
 
 def make_engine() -> Engine:
-    """Return an engine of this package's own.
+    """Return the engine for this package.
 
-    SQLite is opened for each transaction and closed after it: Mage forks, and no child may inherit an open file of
-    ours. Elsewhere Mage's engine and its pool serve.
+    For SQLite this is a separate engine that opens the file for each transaction and closes it afterwards, so that
+    no process that Mage forks inherits an open file. For other databases it is Mage's engine with its pool.
     """
     if db.engine.dialect.name != "sqlite":
         return db.engine
@@ -22,7 +22,7 @@ def make_engine() -> Engine:
 
 
 def load_triggers(engine: Engine) -> list[Trigger]:
-    """Read the API triggers."""
+    """Read all API triggers that have a token."""
     table = PipelineSchedule.__table__.c
     statement = select(table.id, table.pipeline_uuid, table.status, table.token).where(
         table.schedule_type == ScheduleType.API, table.token.is_not(None), table.token != ""
@@ -33,17 +33,17 @@ def load_triggers(engine: Engine) -> list[Trigger]:
                 id=row.id,
                 pipeline_uuid=row.pipeline_uuid,
                 is_active=row.status == ScheduleStatus.ACTIVE,
-                digest=digest_of(row.token),
+                digest=token_digest(row.token),
             )
             for row in connection.execute(statement)
         ]
 
 
-def check(engine: Engine) -> None:
-    """Read from the database.
+def check_connection(engine: Engine) -> None:
+    """Read one row from the database.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: it cannot be read.
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be read.
     """
     with engine.connect() as connection:
         connection.execute(text("SELECT 1 FROM pipeline_run LIMIT 1"))

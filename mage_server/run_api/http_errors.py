@@ -1,4 +1,4 @@
-"""What a caller is told when a call does not succeed. Only this package knows HTTP statuses."""
+"""Error responses of the API. Only this package uses HTTP status codes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,14 @@ from workflows.common.errors import InvalidInputError, NotReadyError, ServiceErr
 
 
 class ApiError(Exception):
-    """An answer other than 200.
+    """An error response.
 
     Args:
-        status: HTTP status.
-        kind: Short name for programs, in the body as `type`.
-        message: One sentence for people; holds no secret and nothing of the server's inside.
-        fields: Reason per wrong field.
-        headers: Further headers of the answer.
+        status: HTTP status code.
+        kind: Machine-readable name of the error, returned as `type`.
+        message: One sentence for the caller. Holds no secret and no detail of the server's code.
+        fields: Reason by name of each invalid field.
+        headers: Additional response headers.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """Return the JSON body."""
+        """Return the JSON body of the response."""
         return {
             "error": {
                 "code": self.status,
@@ -46,64 +46,65 @@ class ApiError(Exception):
 
 
 def bad_request(message: str, fields: Mapping[str, str] | None = None) -> ApiError:
-    """The body cannot be understood."""
+    """400: the body cannot be parsed, or has invalid fields."""
     return ApiError(400, "bad_request", message, fields)
 
 
 def unauthorized() -> ApiError:
-    """No token, or one that nobody has: the two are not told apart."""
-    message = "A token of an API trigger is needed: Authorization: Bearer TOKEN"
+    """401: the token is missing or unknown. Both get the same response."""
+    message = "Send the token of an API trigger in the header: Authorization: Bearer TOKEN"
     return ApiError(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
 
 
 def forbidden(message: str) -> ApiError:
-    """The token is known but does not allow this call."""
+    """403: the token is valid but does not allow this call."""
     return ApiError(403, "forbidden", message)
 
 
 def not_found(message: str) -> ApiError:
-    """There is no such pipeline, block or address."""
+    """404: the pipeline, block or path does not exist."""
     return ApiError(404, "not_found", message)
 
 
 def method_not_allowed(method: str, allowed: str) -> ApiError:
-    """The address exists, for other methods."""
-    return ApiError(405, "method_not_allowed", f"{method[:20]} is not allowed here", headers={"Allow": allowed})
+    """405: the path exists, but not for this method."""
+    message = f"Method {method[:20]} is not allowed here; use {allowed}"
+    return ApiError(405, "method_not_allowed", message, headers={"Allow": allowed})
 
 
 def body_too_large(limit: int) -> ApiError:
-    """The body is over the limit."""
+    """413: the body exceeds the size limit."""
     return ApiError(413, "body_too_large", f"The body is larger than {limit:,} bytes")
 
 
 def invalid_variables(message: str, fields: Mapping[str, str]) -> ApiError:
-    """The variables were refused."""
+    """422: the variables are invalid."""
     return ApiError(422, "invalid_variables", message, fields)
 
 
 def too_many_calls(retry_after_seconds: int) -> ApiError:
-    """All workers are busy and the queue is full."""
+    """429: all workers are busy and the queue is full."""
     headers = {"Retry-After": str(retry_after_seconds)}
-    return ApiError(429, "too_many_calls", "Too many calls are under way; try again later", headers=headers)
+    return ApiError(429, "too_many_calls", "Too many calls are running or waiting; retry later", headers=headers)
 
 
 def timed_out(seconds: float) -> ApiError:
-    """The block did not end in time."""
-    return ApiError(504, "timeout", f"The block did not end within {seconds:g} s")
+    """504: the block did not finish within the time limit."""
+    return ApiError(504, "timeout", f"The block did not finish within {seconds:g} s")
 
 
 def unavailable(message: str) -> ApiError:
-    """The server stops, or its database cannot be reached."""
+    """503: the server is shutting down, or its database is unreachable."""
     return ApiError(503, "unavailable", message, headers={"Retry-After": "5"})
 
 
-def internal() -> ApiError:
-    """Anything else: the reason is in the log alone."""
-    return ApiError(500, "internal_error", "The block failed; the reason is in the server's log under this request id")
+def internal_error() -> ApiError:
+    """500: any other error. Only the server's log has the reason."""
+    return ApiError(500, "internal_error", "The block failed; search the server's log for this request id")
 
 
-def from_exception(error: BaseException) -> ApiError:
-    """Return the answer for what a block, or the way to it, has raised."""
+def to_api_error(error: BaseException) -> ApiError:
+    """Return the response for an exception raised by a block or while it was prepared."""
     match error:
         case ApiError():
             return error
@@ -114,4 +115,4 @@ def from_exception(error: BaseException) -> ApiError:
         case ServiceError():
             return ApiError(502, "service_failed", str(error))
         case _:
-            return internal()
+            return internal_error()

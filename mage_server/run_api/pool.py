@@ -1,4 +1,4 @@
-"""A bounded pool of threads with a bounded queue, for work that an event loop waits for."""
+"""A thread pool with a bounded queue, for work that an event loop waits for."""
 
 import asyncio
 import math
@@ -10,15 +10,15 @@ from typing import Any
 
 
 class PoolFullError(Exception):
-    """Every worker is busy and every place in the queue is taken."""
+    """All workers are busy and the queue is full."""
 
 
 class PoolClosedError(Exception):
-    """The pool takes no more work."""
+    """The pool is closed and accepts no more jobs."""
 
 
 class Job:
-    """A piece of work and the future of its result, which belongs to the event loop that submitted it."""
+    """A submitted function and the future of its result, which belongs to the submitting event loop."""
 
     def __init__(self, work: "Callable[[Job], None]", loop: asyncio.AbstractEventLoop):
         self.work = work
@@ -26,7 +26,7 @@ class Job:
         self.future: asyncio.Future[Any] = loop.create_future()
 
     def resolve(self, result: Any, error: BaseException | None = None) -> None:
-        """Give the result to the event loop, from any thread."""
+        """Set the result or the error of the future, from any thread."""
         self.loop.call_soon_threadsafe(self._set, result, error)
 
     def _set(self, result: Any, error: BaseException | None) -> None:
@@ -39,15 +39,14 @@ class Job:
 
 
 class Pool:
-    """Threads that end with the process, so that a block that never ends cannot keep it alive.
+    """A pool of daemon threads, so that a block that never ends does not keep the process alive.
 
     Args:
-        workers: How many pieces of work run at a time.
-        queue: How many wait at the most.
+        workers: Number of threads.
+        queue: Maximum number of waiting jobs.
     """
 
     def __init__(self, workers: int, queue: int):
-        self._workers = workers
         self._capacity = workers + queue
         self._waiting: deque[Job] = deque()
         self._running = 0
@@ -55,16 +54,16 @@ class Pool:
         self._mean_seconds = 1.0
         self._condition = threading.Condition()
         for number in range(workers):
-            threading.Thread(target=self._serve, name=f"run-api-{number}", daemon=True).start()
+            threading.Thread(target=self._run_jobs, name=f"run-api-{number}", daemon=True).start()
 
     def submit(self, work: Callable[[Job], None]) -> Job:
-        """Queue work and return its job; called on an event loop.
+        """Queue a function and return its job. Must be called in an event loop.
 
-        The work gives its result by `Job.resolve`, and holds its place until it returns, which may be later.
+        The function calls `Job.resolve` with its result. It occupies its worker until it returns, which may be later.
 
         Raises:
-            PoolFullError: no place is free.
-            PoolClosedError: after `close`.
+            PoolFullError: all workers are busy and the queue is full.
+            PoolClosedError: the pool is closed.
         """
         job = Job(work, asyncio.get_running_loop())
         with self._condition:
@@ -76,8 +75,8 @@ class Pool:
             self._condition.notify()
         return job
 
-    def withdraw(self, job: Job) -> bool:
-        """Take a job out of the queue; False where it has begun: it goes on and keeps its place until it ends."""
+    def cancel(self, job: Job) -> bool:
+        """Remove a job from the queue. Return False if it has started: it then runs to its end."""
         with self._condition:
             try:
                 self._waiting.remove(job)
@@ -86,16 +85,16 @@ class Pool:
             return True
 
     def retry_after_seconds(self) -> int:
-        """Guess when a place is free: the mean time of a call, from 1 to 60."""
+        """Estimate when a worker will be free: the mean duration of a job, from 1 to 60 seconds."""
         return max(1, min(60, math.ceil(self._mean_seconds)))
 
     def close(self) -> None:
-        """Take no more work; what is queued still runs."""
+        """Accept no more jobs. Queued jobs still run."""
         with self._condition:
             self._closed = True
 
     def wait_idle(self, timeout_seconds: float) -> bool:
-        """Wait until nothing runs or waits; say whether that came in time."""
+        """Wait until no job runs or waits. Return False on timeout."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             with self._condition:
@@ -104,7 +103,7 @@ class Pool:
             time.sleep(0.02)
         return False
 
-    def _serve(self) -> None:
+    def _run_jobs(self) -> None:
         while True:
             with self._condition:
                 while not self._waiting:
@@ -117,7 +116,7 @@ class Pool:
             except BaseException as error:
                 job.resolve(None, error)
             seconds = time.monotonic() - begin
-            # The work and what it holds are not kept until the next job comes.
+            # Otherwise an idle worker would keep the last job's data in memory.
             del job
             with self._condition:
                 self._running -= 1

@@ -1,21 +1,20 @@
-"""The body of a call: one table of its fields validates it and describes it in the OpenAPI document."""
+"""Parse and validate the body of a call. `RUN_FIELDS` also describes the fields in the OpenAPI document."""
 
-import json
-import math
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from mage_server.run_api.http_errors import ApiError, bad_request, invalid_variables
+from workflows.common.parsing import strict_json
 
 MAX_DEPTH = 64
 MAX_NAME_LENGTH = 255
-# Mage would load the outputs of any pipeline's blocks for a caller who sends this name.
-REFUSED_VARIABLES = ("remote_blocks",)
+# With this variable, Mage would load the outputs of any pipeline's blocks for the caller.
+FORBIDDEN_VARIABLES = ("remote_blocks",)
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A call of one block."""
+    """A call of one block; `RUN_FIELDS` describes the attributes."""
 
     pipeline_uuid: str
     block_uuid: str
@@ -26,65 +25,65 @@ class RunRequest:
     incomplete_only: bool
 
 
-# JSON Schema of each field of `run`; those with a default may be left out.
+# JSON Schema of each field of `run`; fields with a default are optional.
 RUN_FIELDS: dict[str, dict[str, Any]] = {
     "pipeline_uuid": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
     "block_uuid": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
     "variables": {
         "type": "object",
         "default": {},
-        "description": "What the block's function receives as keyword arguments; "
-        f"{', '.join(REFUSED_VARIABLES)} is refused.",
+        "description": "Keyword arguments of the block's function; "
+        f"the name {', '.join(FORBIDDEN_VARIABLES)} is not allowed.",
     },
-    "record": {"type": "boolean", "default": True, "description": "Keep the call as a run with its log."},
+    "record": {"type": "boolean", "default": True, "description": "Record the call as a run with its log."},
     "store_variables": {
         "type": "boolean",
         "default": True,
-        "description": "Keep the block's outputs with the recorded run; without `record` nothing is kept.",
+        "description": "Store the block's outputs with the recorded run; has no effect without `record`.",
     },
-    "run_upstream_blocks": {"type": "boolean", "default": False, "description": "Run the blocks above it first."},
+    "run_upstream_blocks": {"type": "boolean", "default": False, "description": "Run the upstream blocks first."},
     "incomplete_only": {
         "type": "boolean",
         "default": False,
-        "description": "With `run_upstream_blocks`: only those that have not completed.",
+        "description": "With `run_upstream_blocks`: run only the upstream blocks that have not completed.",
     },
 }
 _TYPES: dict[str, type] = {"string": str, "object": dict, "boolean": bool}
 
 
 def parse_body(body: bytes) -> RunRequest:
-    """Read the body of a call.
+    """Parse the body of a call.
 
     Raises:
-        ApiError: 400 names every wrong field, 422 a variable that no block may receive.
+        ApiError: 400, the body is not valid; `fields` names every invalid field. 422, a variable is not allowed.
     """
-    payload = _load(body)
+    payload = _parse_json(body)
     if not isinstance(payload, dict):
         raise bad_request("The body must be a JSON object")
     run = payload.get("run")
     if not isinstance(run, dict):
         reason = "is missing" if "run" not in payload else "must be an object"
-        raise bad_request('The body must look like {"run": {...}}', {"run": reason})
+        raise bad_request('The body must have the form {"run": {...}}', {"run": reason})
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, schema in RUN_FIELDS.items():
         if name not in run and "default" in schema:
             values[name] = {} if schema["type"] == "object" else schema["default"]
-        elif problem := _problem(run, name, schema):
+        elif problem := _field_problem(run, name, schema):
             problems[f"run.{name}"] = problem
         else:
             values[name] = run[name]
     if run.get("project") is not None:
-        problems["run.project"] = "is not supported: this server serves one project"
+        problems["run.project"] = "is not supported: this server has only one project"
     if problems:
-        raise bad_request("The body has wrong fields", problems)
-    refused = {f"variables.{name}": "is not allowed" for name in REFUSED_VARIABLES if name in values["variables"]}
-    if refused:
-        raise invalid_variables("The variables were refused", refused)
+        raise bad_request("Fields of the body are invalid", problems)
+    forbidden = {f"variables.{name}": "is not allowed" for name in FORBIDDEN_VARIABLES if name in values["variables"]}
+    if forbidden:
+        raise invalid_variables("Variables are invalid", forbidden)
     return RunRequest(**values)
 
 
-def _problem(run: dict[str, Any], name: str, schema: dict[str, Any]) -> str | None:
+def _field_problem(run: dict[str, Any], name: str, schema: dict[str, Any]) -> str | None:
     if name not in run:
         return "is missing"
     value = run[name]
@@ -95,23 +94,23 @@ def _problem(run: dict[str, Any], name: str, schema: dict[str, Any]) -> str | No
     return None
 
 
-def _load(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     try:
-        # The standard library would guess UTF-16 and UTF-32 too.
-        payload = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        # Given bytes, the json module would also accept UTF-16 and UTF-32.
+        payload = strict_json(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise bad_request("The body is not UTF-8") from None
     except RecursionError:
         raise _too_deep() from None
     except ValueError:
-        # Not JSON, not a finite number, or a whole number of thousands of digits.
+        # Not JSON, a number that is not finite, or an integer with thousands of digits.
         raise bad_request("The body is not valid JSON") from None
-    _check(payload)
+    _check_can_be_serialised(payload)
     return payload
 
 
-def _check(payload: Any) -> None:
-    """Refuse what is JSON but would break whoever writes it again: deep nesting, halves of characters."""
+def _check_can_be_serialised(payload: Any) -> None:
+    """Reject valid JSON that fails when it is written again: deep nesting and unpaired surrogates."""
     level: list[Any] = [payload]
     for _ in range(MAX_DEPTH):
         if not level:
@@ -136,19 +135,8 @@ def _check_text(text: str) -> None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise bad_request("The body holds a surrogate that is not part of a pair") from None
+            raise bad_request("The body contains an unpaired surrogate") from None
 
 
 def _too_deep() -> ApiError:
     return bad_request(f"The body is nested deeper than {MAX_DEPTH} levels")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("not finite")
-    return number

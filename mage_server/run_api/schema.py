@@ -1,48 +1,46 @@
-"""The OpenAPI document and the JSON Schemas, made from the definitions that validate."""
+"""The OpenAPI document and the JSON Schemas, generated from the definitions that validate calls."""
 
 import copy
 from typing import Any
 
 from mage_server.callable_blocks import CALLABLE_BLOCKS, CallableBlock
-from mage_server.run_api.request import RUN_FIELDS
+from mage_server.run_api.request import MAX_NAME_LENGTH, RUN_FIELDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
-# Status, what it means, whether a call of a block may answer it.
 _ERRORS = {
-    "400": "Not JSON, not an object, or a field of the wrong type",
-    "401": "No token, or one that no API trigger has",
+    "400": "The body is not JSON, not an object, or has fields of the wrong type",
+    "401": "The token is missing or belongs to no API trigger",
     "403": "The token belongs to another pipeline, or its trigger is inactive",
-    "404": "No such pipeline or block",
-    "405": "Another method",
-    "409": "Nothing is trained or built yet; the message names the pipeline to run",
-    "413": "The body is over the limit",
-    "422": "The block refuses its variables; `details` names every wrong field",
-    "429": "Every worker is busy and the queue is full",
-    "500": "The block failed; the reason is in the log under the request id",
-    "502": "A service behind the block failed",
-    "503": "The server stops, or its database cannot be reached",
-    "504": "The block did not end in time",
+    "404": "The pipeline or block does not exist",
+    "405": "The method is not allowed",
+    "409": "A model or framework does not exist yet; the message names the pipeline to run",
+    "413": "The body is larger than the limit",
+    "422": "Variables are invalid; `details` names every invalid field",
+    "429": "All workers are busy and the queue is full",
+    "500": "The block failed; the server's log has the reason under the request id",
+    "502": "A service used by the block failed",
+    "503": "The server is shutting down, or its database is unreachable",
+    "504": "The block did not finish within the time limit",
 }
 
 
 def variables_schema(block: CallableBlock | None) -> dict[str, Any]:
-    """Return the JSON Schema of a block's variables; any object where nothing is said of them."""
+    """Return the JSON Schema of a block's variables; None, for an undocumented block, gives any object."""
     body = copy.deepcopy(block.variables) if block else {"type": "object"}
     return {"$schema": DIALECT, **({"title": block.title, "examples": [block.example]} if block else {}), **body}
 
 
-def registered(pipeline_uuid: str, block_uuid: str) -> CallableBlock | None:
-    """Return what is said of a block, None where it is nothing."""
+def find_callable_block(pipeline_uuid: str, block_uuid: str) -> CallableBlock | None:
+    """Return the documented block with these UUIDs, or None."""
     return next((b for b in CALLABLE_BLOCKS if (b.pipeline, b.block) == (pipeline_uuid, block_uuid)), None)
 
 
-def openapi(version: str, prefix: str = "") -> dict[str, Any]:
+def openapi_document(version: str, prefix: str = "") -> dict[str, Any]:
     """Return the OpenAPI document of the endpoint.
 
     Args:
-        version: Of this document.
-        prefix: Path that the server's addresses begin with.
+        version: Version of the API.
+        prefix: Path before `/api/runs`, without a slash at its end.
     """
     call = {
         "requestBody": {
@@ -50,21 +48,21 @@ def openapi(version: str, prefix: str = "") -> dict[str, Any]:
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Call"}, "examples": _examples()}},
         },
         "responses": {
-            "200": _json("The outputs of the block", "Outputs"),
+            "200": _json_response("The outputs of the block", "Outputs"),
             **{status: {"$ref": f"#/components/responses/{status}"} for status in _ERRORS},
         },
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Call one block and get its answer", "version": version},
+        "info": {"title": "Run one block and return its outputs", "version": version},
         "paths": {
             f"{prefix}/api/runs": {
-                "post": {"operationId": "run_block", "summary": "Call a block", "security": [{"trigger": []}], **call}
+                "post": {"operationId": "run_block", "summary": "Run a block", "security": [{"trigger": []}], **call}
             },
             f"{prefix}/api/runs/{{token}}": {
                 "post": {
                     "operationId": "run_block_by_path",
-                    "summary": "Call a block, with the token in the path",
+                    "summary": "Run a block, with the token in the path",
                     "security": [],
                     "parameters": [_parameter("token")],
                     **copy.deepcopy(call),
@@ -86,34 +84,34 @@ def openapi(version: str, prefix: str = "") -> dict[str, Any]:
                 }
             },
             f"{prefix}/api/runs/openapi.json": _get("openapi_document", "This document", {"type": "object"}),
-            f"{prefix}/api/runs/health/live": _get("live", "Whether the process answers", _health()),
+            f"{prefix}/api/runs/health/live": _get("live", "Whether the server responds", _health_schema()),
             f"{prefix}/api/runs/health/ready": _get(
                 "ready",
                 "Whether the database is reachable and the model is loaded",
-                _health(),
-                {"503": {"description": "Not yet", "content": {"application/json": {"schema": _health()}}}},
+                _health_schema(),
+                {"503": {"description": "Not ready", "content": {"application/json": {"schema": _health_schema()}}}},
             ),
         },
         "components": {
             "securitySchemes": {"trigger": {"type": "http", "scheme": "bearer"}},
-            "responses": {status: _json(text, "Error", _headers(status)) for status, text in _ERRORS.items()},
+            "responses": {status: _json_response(text, "Error", _headers(status)) for status, text in _ERRORS.items()},
             "schemas": {"Call": _call_schema(), "Outputs": _outputs_schema(), "Error": _error_schema()},
         },
     }
 
 
 def _call_schema() -> dict[str, Any]:
-    """The body: one shape for each block that something is said of, and one for all others."""
-    known = []
+    """Return the schema of a call: one alternative for each documented block, and one for all other blocks."""
+    documented = []
     for block in CALLABLE_BLOCKS:
         fields = copy.deepcopy(RUN_FIELDS) | {
             "pipeline_uuid": {"const": block.pipeline},
             "block_uuid": {"const": block.block},
             "variables": copy.deepcopy(block.variables),
         }
-        known.append({"title": block.title, **_run_object(fields, ["pipeline_uuid", "block_uuid", "variables"])})
+        documented.append({"title": block.title, **_run_object(fields, ["pipeline_uuid", "block_uuid", "variables"])})
     other = _run_object(copy.deepcopy(RUN_FIELDS), [name for name, rule in RUN_FIELDS.items() if "default" not in rule])
-    run = {"anyOf": [*known, {"title": "Any other block", **other}]}
+    run = {"anyOf": [*documented, {"title": "Any other block", **other}]}
     return {"type": "object", "properties": {"run": run}, "required": ["run"]}
 
 
@@ -140,7 +138,7 @@ def _error_schema() -> dict[str, Any]:
     return {"type": "object", "properties": {"error": error}, "required": ["error"], "additionalProperties": False}
 
 
-def _health() -> dict[str, Any]:
+def _health_schema() -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
@@ -163,10 +161,15 @@ def _examples() -> dict[str, Any]:
 
 
 def _parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": dict(_NAME)}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
+    }
 
 
-def _json(text: str, schema: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+def _json_response(text: str, schema: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {"description": text, "content": content, **({"headers": headers} if headers else {})}
 
@@ -180,7 +183,7 @@ def _errors(*statuses: str) -> dict[str, Any]:
     return {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
 
 
-def _get(name: str, summary: str, schema: dict[str, Any], further: dict[str, Any] | None = None) -> dict[str, Any]:
-    answer = {"description": summary, "content": {"application/json": {"schema": schema}}}
-    responses = {"200": answer, **_errors("405"), **(further or {})}
+def _get(name: str, summary: str, schema: dict[str, Any], others: dict[str, Any] | None = None) -> dict[str, Any]:
+    success = {"description": summary, "content": {"application/json": {"schema": schema}}}
+    responses = {"200": success, **_errors("405"), **(others or {})}
     return {"get": {"operationId": name, "summary": summary, "security": [], "responses": responses}}

@@ -1,4 +1,4 @@
-"""A call from its parsed body to its answer, apart from HTTP."""
+"""Run a parsed call and return the response body, independent of HTTP."""
 
 import asyncio
 import logging
@@ -17,168 +17,170 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from mage_server.callable_blocks import CALLABLE_BLOCKS
-from mage_server.run_api import database
+from mage_server.run_api import database, trigger_tokens
 from mage_server.run_api.blocks import Blocks, FoundBlock
-from mage_server.run_api.capture import CallLog, capturing
+from mage_server.run_api.capture import CallLog, capture_output
 from mage_server.run_api.http_errors import (
     ApiError,
-    from_exception,
     not_found,
     timed_out,
+    to_api_error,
     too_many_calls,
     unauthorized,
     unavailable,
 )
 from mage_server.run_api.pool import Job, Pool, PoolClosedError, PoolFullError
-from mage_server.run_api.records import Record, Recorder, partition_of
+from mage_server.run_api.recorder import Recorder
+from mage_server.run_api.records import Record, execution_partition
 from mage_server.run_api.request import RunRequest
-from mage_server.run_api.trigger_tokens import MISS_TTL_SECONDS, Trigger, TriggerTable, allowed, matching
+from mage_server.run_api.trigger_tokens import UNKNOWN_TOKEN_TTL_SECONDS, Trigger, TriggerCache
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-READY_TTL_SECONDS = 1.0
+HEALTH_TTL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Health:
-    """What stands in the way of answering calls; `checks` says "ok" or why not, by name."""
+    """Results of the readiness checks: "ok" or the reason of the failure, by name of the check."""
 
     checks: dict[str, str]
 
     @property
     def is_ok(self) -> bool:
-        """Whether nothing does."""
-        return all(reason == "ok" for reason in self.checks.values())
+        """Whether all checks passed."""
+        return all(result == "ok" for result in self.checks.values())
 
 
 class RunService:
-    """Everything that calls share: workers, caches, the records.
+    """Runs calls. Holds what they share: the workers, the caches and the recorder.
 
     Args:
         settings: Sizes and time limits.
-        repo_path: The Mage project.
-        engine: Mage's database.
-        variables_dir: Mage's folder of outputs.
+        repo_path: Folder of the Mage project.
+        engine: Connects to Mage's database.
+        variables_dir: Folder where Mage stores outputs.
     """
 
     def __init__(self, settings: Settings, repo_path: Path, engine: Engine, variables_dir: Path):
         self.settings = settings
         self.blocks = Blocks(repo_path)
         self._engine = engine
-        self._triggers = TriggerTable(lambda: database.load_triggers(engine))
+        self._triggers = TriggerCache(lambda: database.load_triggers(engine))
         self._pool = Pool(settings.run_api_workers, settings.run_api_queue)
         self._recorder = Recorder(engine, variables_dir, settings.run_api_retention_days)
         self._health: tuple[float, Health] | None = None
 
     def start(self) -> None:
-        """Begin to write records, and load what the first call would wait for."""
+        """Start the recorder, and load what the first call would otherwise wait for."""
         self._recorder.start()
         threading.Thread(target=self.health, name="run-api-warm-up", daemon=True).start()
 
     def close(self, timeout_seconds: float) -> None:
-        """Take no more calls, let those under way end, write their records."""
+        """Reject new calls, wait for running calls, and write their records."""
         deadline = time.monotonic() + timeout_seconds
         self._pool.close()
         if not self._pool.wait_idle(timeout_seconds / 2):
-            logger.warning("Calls were still under way when the server stopped; they are not recorded")
+            logger.warning("The server stopped while calls were running; these calls are not recorded")
         if not self._recorder.close(max(0.5, deadline - time.monotonic())):
-            logger.warning("Not all records of calls could be written in time")
+            logger.warning("The server stopped before all calls were recorded")
 
-    async def triggers_of(self, token: str | None) -> Sequence[Trigger]:
-        """Return the triggers that a token belongs to.
+    async def authenticate(self, token: str | None) -> Sequence[Trigger]:
+        """Return the triggers that have a token.
 
         Raises:
-            ApiError: 401, or 503 where the database cannot be read.
+            ApiError: 401, the token is missing or unknown. 503, the database cannot be read.
         """
         if not token:
             raise unauthorized()
         try:
-            return matching(await self._read_triggers(), token)
+            return trigger_tokens.authenticate(await self._read_triggers(), token)
         except ApiError:
-            # It may be newer than what was read last.
-            return matching(await self._read_triggers(MISS_TTL_SECONDS), token)
+            # The trigger may be newer than the cache.
+            return trigger_tokens.authenticate(await self._read_triggers(UNKNOWN_TOKEN_TTL_SECONDS), token)
 
     async def authorize(self, triggers: Sequence[Trigger], pipeline_uuid: str) -> Trigger:
-        """Return the trigger that allows to call blocks of a pipeline.
+        """Return the trigger that allows its token to run blocks of a pipeline.
 
         Raises:
-            ApiError: 403; 404, there is no such pipeline.
+            ApiError: 403, no trigger does. 404, the pipeline does not exist.
         """
         try:
-            return allowed(triggers, pipeline_uuid)
+            return trigger_tokens.authorize(triggers, pipeline_uuid)
         except ApiError:
             has_pipeline = await asyncio.get_running_loop().run_in_executor(
                 None, self.blocks.has_pipeline, pipeline_uuid
             )
             if not has_pipeline:
                 raise not_found(f"There is no pipeline {pipeline_uuid!r}") from None
-            own = {trigger.id for trigger in triggers}
-            fresh = await self._read_triggers(MISS_TTL_SECONDS)
-            return allowed([trigger for trigger in fresh if trigger.id in own], pipeline_uuid)
+            # The trigger may have been activated since it was cached.
+            ids = {trigger.id for trigger in triggers}
+            current = await self._read_triggers(UNKNOWN_TOKEN_TTL_SECONDS)
+            return trigger_tokens.authorize([trigger for trigger in current if trigger.id in ids], pipeline_uuid)
 
     def submit(self, request: RunRequest, trigger: Trigger, request_id: str) -> Job:
-        """Queue a call; the result of its job is the body of the answer.
+        """Queue a call. The result of the returned job is the response body.
 
         Raises:
-            ApiError: 429; 503 while the server stops.
+            ApiError: 429, all workers are busy and the queue is full. 503, the server is shutting down.
         """
         try:
             return self._pool.submit(lambda job: self._run(job, request, trigger, request_id))
         except PoolFullError:
             raise too_many_calls(self._pool.retry_after_seconds()) from None
         except PoolClosedError:
-            raise unavailable("The server stops") from None
+            raise unavailable("The server is shutting down") from None
 
-    async def result(self, job: Job) -> bytes:
-        """Wait for the body of the answer.
+    async def response_body(self, job: Job) -> bytes:
+        """Wait for a call and return the response body.
 
         Raises:
-            ApiError: 504, and whatever the call is answered instead.
+            ApiError: the call failed; 504 if it took too long.
         """
         seconds = self.settings.run_api_timeout_seconds
-        timer = asyncio.get_running_loop().call_later(seconds, self._expire, job, seconds)
+        timer = asyncio.get_running_loop().call_later(seconds, self._time_out, job, seconds)
         try:
             body: bytes = await job.future
             return body
         finally:
             timer.cancel()
 
-    def _expire(self, job: Job, seconds: float) -> None:
-        self._pool.withdraw(job)
+    def _time_out(self, job: Job, seconds: float) -> None:
+        self._pool.cancel(job)
         if not job.future.done():
             job.future.set_exception(timed_out(seconds))
 
-    def abandon(self, job: Job) -> None:
-        """Nobody waits for the answer any more: what has not begun does not begin."""
-        self._pool.withdraw(job)
+    def cancel(self, job: Job) -> None:
+        """Stop waiting for a call, and remove it from the queue if it has not started."""
+        self._pool.cancel(job)
         job.future.cancel()
 
     def health(self) -> Health:
-        """Look whether calls can be answered; blocks, so it is for threads. Looked at once a second at most."""
+        """Run the readiness checks, at most once per `HEALTH_TTL_SECONDS`. Blocks, so do not call in an event loop."""
         cached = self._health
-        if cached is not None and time.monotonic() - cached[0] < READY_TTL_SECONDS:
+        if cached is not None and time.monotonic() - cached[0] < HEALTH_TTL_SECONDS:
             return cached[1]
-        checks = {"database": _reason(lambda: database.check(self._engine))}
+        checks = {"database": _check_result(lambda: database.check_connection(self._engine))}
         for block in CALLABLE_BLOCKS:
             if block.check_ready is not None and self.blocks.has_pipeline(block.pipeline):
-                checks[f"{block.pipeline}/{block.block}"] = _reason(block.check_ready)
+                checks[f"{block.pipeline}/{block.block}"] = _check_result(block.check_ready)
         health = Health(checks)
         self._health = (time.monotonic(), health)
         return health
 
     async def _read_triggers(self, max_age_seconds: float | None = None) -> Sequence[Trigger]:
         try:
-            return await self._triggers.current(max_age_seconds)
+            return await self._triggers.get(max_age_seconds)
         except SQLAlchemyError:
-            logger.exception("The API triggers cannot be read")
-            raise unavailable("The database cannot be reached") from None
+            logger.exception("The API triggers cannot be read from the database")
+            raise unavailable("The server's database is unreachable") from None
 
     def _run(self, job: Job, request: RunRequest, trigger: Trigger, request_id: str) -> None:
-        """In a worker: execute, leave the record to its writer, answer."""
+        """Execute the block in a worker thread, queue the record of the call, and resolve the job."""
         started_at = datetime.now(UTC)
-        partition = partition_of(trigger.id, started_at, request_id)
+        partition = execution_partition(trigger.id, started_at, request_id)
         variables = simplejson.dumps(request.variables) if request.record else "{}"
         tags = {"block_uuid": request.block_uuid, "pipeline_uuid": request.pipeline_uuid, "request_id": request_id}
         log = CallLog(tags, is_kept=request.record)
@@ -188,18 +190,18 @@ class RunService:
         error: ApiError | None = None
         try:
             found = self.blocks.find(request.pipeline_uuid, request.block_uuid)
-            with capturing(log):
+            with capture_output(log):
                 log.info(f"Start executing block {request.block_uuid}.")
                 outputs = found.execute(request, log, partition)
-            body = dump({"run": {"output": outputs}})
+            body = serialise({"run": {"output": outputs}})
             log.info(f"Finish executing block {request.block_uuid}.")
         except BaseException as caught:  # a block may even raise SystemExit
-            error = _explain(caught, log, request_id)
+            error = _log_failure(caught, log, request_id)
         completed_at = datetime.now(UTC)
-        _end_session()
+        _remove_session()
         if request.record and found is not None:
-            keeps = request.store_variables and error is None and not found.is_stored_by_mage(request)
-            # Before the answer, so that a caller's next call cannot be recorded before this one.
+            stores_outputs = request.store_variables and error is None and not found.is_stored_by_mage(request)
+            # Before the response is sent, so that the caller's next call is recorded after this one.
             self._recorder.add(
                 Record(
                     block=found.block,
@@ -211,37 +213,37 @@ class RunService:
                     completed_at=completed_at,
                     is_completed=error is None,
                     log=log.text,
-                    outputs=outputs if keeps else (),
+                    outputs=outputs if stores_outputs else (),
                 )
             )
         job.resolve(body, error)
 
 
-def dump(body: Any) -> bytes:
-    """Return JSON as Mage's handlers write it: tables as records, NaN as null."""
+def serialise(body: Any) -> bytes:
+    """Return JSON in the format of Mage's handlers: tables as lists of records, NaN as null."""
     text: str = simplejson.dumps(body, default=encode_complex, ignore_nan=True)
     return text.encode("utf-8")
 
 
-def _explain(error: BaseException, log: CallLog, request_id: str) -> ApiError:
-    """Write the reason to the logs, and return what the caller is told."""
-    answer = from_exception(error)
-    if answer.status >= 500:
-        logger.error("Call %s is answered %s", request_id, answer.status, exc_info=error)
+def _log_failure(error: BaseException, log: CallLog, request_id: str) -> ApiError:
+    """Log the reason of a failure and return the error for the caller."""
+    api_error = to_api_error(error)
+    if api_error.status >= 500:
+        logger.error("Call %s failed with status %s", request_id, api_error.status, exc_info=error)
         log.logger.error(f"Call {request_id} failed.", error=error)
     else:
-        log.logger.error(f"Call {request_id} was refused with {answer.status}: {answer.message}")
-    return answer
+        log.logger.error(f"Call {request_id} was rejected with status {api_error.status}: {api_error.message}")
+    return api_error
 
 
-def _end_session() -> None:
-    """Give back the database session that the block may have opened in this thread."""
+def _remove_session() -> None:
+    """Remove the database session that the block may have opened in this thread."""
     session = db_connection.session
     if session is not None and session.registry.has():
         session.remove()
 
 
-def _reason(check: Callable[[], None]) -> str:
+def _check_result(check: Callable[[], None]) -> str:
     try:
         check()
     except WorkflowError as error:

@@ -68,15 +68,15 @@ def test_a_lost_job_can_be_put_again(queue, monkeypatch):
     from mage_ai.orchestration.queue.process_queue import JobStatus
 
     queue.job_dict["block_run_1"] = JobStatus.QUEUED
-    queue._put_at["block_run_1"] = time.monotonic() - 60
+    queue._enqueued_at["block_run_1"] = time.monotonic() - 60
     assert not queue.has_job("block_run_1")
 
 
 def test_the_pool_ends_with_its_scheduler():
-    from mage_server.job_queue import run_jobs
+    from mage_server.job_queue import run_worker_pool
 
     manager = multiprocessing.Manager()
     started = time.monotonic()
-    run_jobs(multiprocessing.Queue(), 1, manager.dict(), scheduler_pid=-1)
+    run_worker_pool(multiprocessing.Queue(), 1, manager.dict(), scheduler_pid=-1)
     assert time.monotonic() - started < 5
     manager.shutdown()

@@ -17,13 +17,14 @@ def record_calls(tmp_path: Path, mage: None) -> Callable[..., None]:
     from mage_ai.data_preparation.models.pipeline import Pipeline
 
     from mage_server.run_api.database import make_engine
-    from mage_server.run_api.records import Record, Recorder, partition_of
+    from mage_server.run_api.recorder import Recorder
+    from mage_server.run_api.records import Record, execution_partition
 
     def write(count: int, pipeline: str, block: str, variables: str = "{}") -> None:
         found = Pipeline.get(pipeline, repo_path=str(REPO_PATH)).get_block(block)
         now = datetime.now(UTC)
         records = [
-            Record(found, 1, partition_of(1, now, request), request, variables, now, now, True, "")
+            Record(found, 1, execution_partition(1, now, request), request, variables, now, now, True, "")
             for request in (uuid4().hex for _ in range(count))
         ]
         Recorder(make_engine(), tmp_path, 30).write(records)

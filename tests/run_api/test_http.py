@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from benchmarks.servers import RunningServer
-from mage_server.run_api.handlers import VERSION
-from mage_server.run_api.schema import openapi
+from mage_server.run_api.handlers import API_VERSION
+from mage_server.run_api.schema import openapi_document
 
 
 def error_of(response: requests.Response, status: int) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def error_of(response: requests.Response, status: int) -> dict[str, Any]:
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"].startswith("application/json")
     body = response.json()
-    schema = openapi(VERSION)["components"]["schemas"]["Error"]
+    schema = openapi_document(API_VERSION)["components"]["schemas"]["Error"]
     jsonschema.validate(body, schema)
     assert body["error"]["code"] == status
     assert "Traceback" not in response.text
@@ -262,7 +262,7 @@ class TestRefusal:
 class TestSchemaAndHealth:
     def test_openapi(self, server: RunningServer):
         document = requests.get(f"{server.url}/api/runs/openapi.json", timeout=30).json()
-        assert document == openapi(VERSION)
+        assert document == openapi_document(API_VERSION)
 
     def test_the_schema_of_a_block_of_which_nothing_is_said(self, server: RunningServer):
         schema = requests.get(f"{server.url}/api/runs/schema/behaviour/say", timeout=30).json()

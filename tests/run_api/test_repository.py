@@ -21,8 +21,8 @@ from schemathesis.specs.openapi.checks import (
 
 from benchmarks.servers import RunningServer
 from mage_server.callable_blocks import CALLABLE_BLOCKS, PASSENGER_EXAMPLE
-from mage_server.run_api.handlers import VERSION
-from mage_server.run_api.schema import openapi, variables_schema
+from mage_server.run_api.handlers import API_VERSION
+from mage_server.run_api.schema import openapi_document, variables_schema
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 
 CALL = ("ml_training_and_inference", "online_inference")
@@ -167,7 +167,7 @@ CHECKS = (
     unsupported_method,
     use_after_free,
 )
-document = schemathesis.openapi.from_dict(openapi(VERSION))
+document = schemathesis.openapi.from_dict(openapi_document(API_VERSION))
 
 
 @document.parametrize()

@@ -17,7 +17,14 @@ from mage_server.run_api import redaction, schema
 from mage_server.run_api.http_errors import ApiError
 from mage_server.run_api.pool import Pool, PoolClosedError, PoolFullError
 from mage_server.run_api.request import MAX_DEPTH, RunRequest, parse_body
-from mage_server.run_api.trigger_tokens import Trigger, TriggerTable, allowed, bearer_token, digest_of, matching
+from mage_server.run_api.trigger_tokens import (
+    Trigger,
+    TriggerCache,
+    authenticate,
+    authorize,
+    bearer_token,
+    token_digest,
+)
 from workflows.sql_python.passengers import ATTRIBUTES, parse_value
 
 JSON = st.recursive(
@@ -69,18 +76,18 @@ class TestParseBody:
 
 class TestTokens:
     TRIGGERS = (
-        Trigger(1, "a", True, digest_of("one")),
-        Trigger(2, "a", False, digest_of("two")),
-        Trigger(3, "b", True, digest_of("three")),
+        Trigger(1, "a", True, token_digest("one")),
+        Trigger(2, "a", False, token_digest("two")),
+        Trigger(3, "b", True, token_digest("three")),
     )
 
     @given(st.text())
     def test_only_the_very_token_matches(self, token: str):
         if token in ("one", "two", "three"):
-            assert len(matching(self.TRIGGERS, token)) == 1
+            assert len(authenticate(self.TRIGGERS, token)) == 1
         else:
             with pytest.raises(ApiError) as caught:
-                matching(self.TRIGGERS, token)
+                authenticate(self.TRIGGERS, token)
             assert caught.value.status == 401
 
     def test_every_token_is_compared(self, monkeypatch: pytest.MonkeyPatch):
@@ -88,13 +95,13 @@ class TestTokens:
         monkeypatch.setattr(
             "mage_server.run_api.trigger_tokens.hmac.compare_digest", lambda a, b: compared.append((a, b)) or a == b
         )
-        matching(self.TRIGGERS, "one")
+        authenticate(self.TRIGGERS, "one")
         assert [each[0] for each in compared] == [trigger.digest for trigger in self.TRIGGERS]
 
     @pytest.mark.parametrize(("token", "pipeline"), [("two", "a"), ("one", "b"), ("three", "a")])
     def test_403(self, token: str, pipeline: str):
         with pytest.raises(ApiError) as caught:
-            allowed(matching(self.TRIGGERS, token), pipeline)
+            authorize(authenticate(self.TRIGGERS, token), pipeline)
         assert caught.value.status == 403
 
     @pytest.mark.parametrize(
@@ -108,11 +115,11 @@ class TestTokens:
         reads = []
 
         async def scenario() -> None:
-            table = TriggerTable(lambda: reads.append(1) or self.TRIGGERS, ttl_seconds=0.2)
-            await asyncio.gather(*(table.current() for _ in range(20)))
+            table = TriggerCache(lambda: reads.append(1) or self.TRIGGERS, ttl_seconds=0.2)
+            await asyncio.gather(*(table.get() for _ in range(20)))
             assert len(reads) == 1
             await asyncio.sleep(0.25)
-            await table.current()
+            await table.get()
             assert len(reads) == 2
 
         asyncio.run(scenario())
@@ -139,8 +146,8 @@ class TestPool:
             second = pool.submit(work("second"))
             with pytest.raises(PoolFullError):
                 pool.submit(work("third"))
-            assert not pool.withdraw(first)
-            assert pool.withdraw(second)
+            assert not pool.cancel(first)
+            assert pool.cancel(second)
             fourth = pool.submit(work("fourth"))
             go.set()
             assert await first.future == "first"
@@ -230,14 +237,14 @@ class TestBlocks:
         from mage_server.run_api.blocks import Blocks
 
         blocks = Blocks(Path(__file__).parent / "project")
-        assert (blocks.find(pipeline, block).plain is not None) is is_plain
+        assert (blocks.find(pipeline, block).compiled is not None) is is_plain
 
     def test_the_documented_blocks_are_executed_without_mage(self):
         from mage_server.run_api.blocks import Blocks
         from workflows.common.settings import REPO_PATH
 
         blocks = Blocks(REPO_PATH)
-        assert all(blocks.find(block.pipeline, block.block).plain is not None for block in CALLABLE_BLOCKS)
+        assert all(blocks.find(block.pipeline, block.block).compiled is not None for block in CALLABLE_BLOCKS)
 
     def test_an_unchanged_block_is_compiled_once(self):
         from mage_server.run_api.blocks import Blocks
@@ -248,31 +255,31 @@ class TestBlocks:
 
 class TestWatchedFile:
     def test_changes(self, tmp_path: Path):
-        from mage_server.run_api.blocks import WatchedFile
+        from mage_server.run_api.watched_file import WatchedFile
 
         path = tmp_path / "file"
         path.write_text("one")
         watched = WatchedFile(path)
-        assert watched.changed()
-        assert not watched.changed()
+        assert watched.has_changed()
+        assert not watched.has_changed()
         # Other bytes, same length, same time stamp: too young to be believed.
         stamp = path.stat().st_mtime_ns
         path.write_text("two")
         os.utime(path, ns=(stamp, stamp))
-        assert watched.changed()
+        assert watched.has_changed()
         assert watched.content == b"two"
         path.unlink()
         with pytest.raises(FileNotFoundError):
-            watched.changed()
+            watched.has_changed()
 
     def test_an_old_file_is_not_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        from mage_server.run_api.blocks import WatchedFile
+        from mage_server.run_api.watched_file import WatchedFile
 
         path = tmp_path / "file"
         path.write_text("one")
         old = time.time() - 60
         os.utime(path, (old, old))
         watched = WatchedFile(path)
-        assert watched.changed()
+        assert watched.has_changed()
         monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read again"))
-        assert not watched.changed()
+        assert not watched.has_changed()

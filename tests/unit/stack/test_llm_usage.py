@@ -23,8 +23,8 @@ def test_a_line_a_run_and_the_sum(tmp_path):
     settings = Settings(llm_price_per_million_input_tokens=1, llm_price_per_million_output_tokens=10)
     shown = lines(usage_table(totals(tmp_path), settings))
     assert shown[1] == ["run", "7", "2", "2", "0", "2000", "200", "3.0", "0.0040"]
-    assert shown[2][:2] == ["calls", "of"]
-    assert shown[3] == ["all", "2", "3", "3", "0", "3000", "300", "4.5", "0.0060"]
+    assert shown[2][:2] == ["calls", "on"]
+    assert shown[3] == ["total", "of", "2", "3", "3", "0", "3000", "300", "4.5", "0.0060"]
 
 
 def test_no_prices_no_cost(tmp_path):
