@@ -42,8 +42,8 @@ format: setup ## Format and fix what can be fixed
 bench: setup ## Measure: the chain with and without the language model
 	@$(RUN) -m benchmarks.bench_chain
 
-eval-llm: setup ## Judge the configured language model in the AI blocks (COMPARE="model model ...")
-	@$(RUN) -m evals $(if $(COMPARE),--compare $(COMPARE)) $(if $(VERBOSE),--verbose) $(if $(OUTPUT),--output $(OUTPUT))
+eval-llm: setup ## Judge the configured language model in the AI blocks (COMPARE="model ...", PROMPTS="prompt ...")
+	@$(RUN) -m evals $(if $(COMPARE),--compare $(COMPARE)) $(if $(PROMPTS),--prompts $(PROMPTS)) $(if $(VERBOSE),--verbose) $(if $(OUTPUT),--output $(OUTPUT))
 
 llm-usage: setup ## Tokens and cost of the language model per pipeline run
 	@$(RUN) -m stack.llm_usage

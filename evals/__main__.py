@@ -1,6 +1,6 @@
 """How well language models do in the AI blocks: fixed questions, a table for each prompt.
 
-Run as `python -m evals [--compare MODEL ...]`. Half of the questions was looked at while prompts and checks were
+Run as `python -m evals [--compare MODEL ...] [--prompts PROMPT ...]`. Half of the questions was looked at while prompts and checks were
 written (`seen.yaml`), half was not (`held_out.yaml`). Answers are neither taken from the cache nor kept. Columns:
 
     asked              questions
@@ -133,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="these instead of the configured one: names at the configured server, `local` for the bundled model, "
         "or files that end in .gguf for the local server",
     )
+    parser.add_argument(
+        "--prompts", nargs="+", choices=PROMPTS, default=PROMPTS, metavar="PROMPT", help="these prompts only"
+    )
     parser.add_argument("--verbose", action="store_true", help="list answers made from the facts, with the reason")
     parser.add_argument("--output", type=Path, metavar="FILE", help="save all answers as JSON")
     options = parser.parse_args(arguments)
@@ -143,10 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     for model in dict.fromkeys(options.compare or [None]):
         with tempfile.TemporaryDirectory() as frameworks:
-            cases = all_cases(passengers, version, Path(frameworks))
+            # The first question makes the framework, which other prompts need.
+            first, *others = all_cases(passengers, version, Path(frameworks))
+            cases = [first, *(case for case in others if case.prompt in options.prompts)]
             with console.step(f"{model or 'the configured model'}: {len(cases)} questions"):
                 results.append(measure(model, cases, console))
-    for prompt in PROMPTS:
+    for prompt in options.prompts:
         console.heading(prompt)
         for line in table(prompt, results):
             console.say(line)
