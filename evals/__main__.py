@@ -1,7 +1,8 @@
 """How well language models do in the AI blocks: fixed questions, a table for each prompt.
 
-Run as `python -m evals [--compare MODEL ...] [--prompts PROMPT ...]`. Half of the questions was looked at while prompts and checks were
-written (`seen.yaml`), half was not (`held_out.yaml`). Answers are neither taken from the cache nor kept. Columns:
+Run as `python -m evals [--compare MODEL ...] [--prompts PROMPT ...]`. Half of the questions was looked at while prompts
+and checks were written (`seen.yaml`), half was not (`held_out.yaml`). Answers are neither taken from the cache nor
+kept. Columns:
 
     asked              questions
     schema-valid       first attempts that fitted the output format

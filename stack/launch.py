@@ -11,6 +11,7 @@ from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
 from stack.mage_process import MageProcess, StackError, check_can_start, record_path
 from stack.secrets import Secrets, load_or_create
 from stack.trigger_token import trigger_token
+from workflows.ai_blocks.client import describe_model, probe
 from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.common.local_services import LocalService, ensure_service, stop_services
 from workflows.common.processes import stop_recorded
@@ -72,6 +73,7 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
         with console.step("Starting Mage's server and scheduler"):
             server.wait_until_up()
             _wait_until_ready(client, server)
+        say_model(settings, console)
         yield Stack(settings, secrets, server, client, started_at)
     finally:
         # A second Ctrl-C must not interrupt stopping.
@@ -80,6 +82,15 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
         with console.step("Stopping Mage and the local services"):
             server.stop()
             stop_services()
+
+
+def say_model(settings: Settings, console: Console) -> None:
+    """Print which language model answers, and warn if a key has no effect or the model does not answer."""
+    console.say(f"Language model: {describe_model(settings)}")
+    if settings.openai_api_key is not None and settings.uses_local_llm:
+        console.say("OPENAI_API_KEY alone has no effect: set LLM_MODEL or OPENAI_BASE_URL to use a model of your own")
+    if problem := probe(settings):
+        console.say(f"Warning: {problem}")
 
 
 def stop_leftovers(settings: Settings) -> list[str]:
