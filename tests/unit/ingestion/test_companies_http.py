@@ -64,6 +64,14 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that the client would have waited between its attempts."""
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    return seconds
+
+
 def fetch(server: Server, retries: int = 2):
     return fetch_companies(server.url, timeout_seconds=5, retries=retries)
 
@@ -75,9 +83,7 @@ def test_a_passing_failure_is_retried(server, status):
     assert server.requests == 3
 
 
-def test_retry_after_is_honoured(server, monkeypatch):
-    waited: list[float] = []
-    monkeypatch.setattr("time.sleep", waited.append)
+def test_retry_after_is_honoured(server, waited):
     server.script = [(429, "", {"Retry-After": "7"}), GOOD]
     fetch(server)
     assert 7 in waited
