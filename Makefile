@@ -5,10 +5,10 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop test test-unit test-e2e test-next check format graph bench bench-api bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## Run all six workflows and the two calls, then serve (ONCE=1: stop after it)
 	@$(RUN) -m stack demo $(if $(ONCE),--once)
@@ -19,15 +19,18 @@ up: setup ## Serve: Mage, its scheduler and the local services
 stop: setup ## Stop what an earlier run left behind
 	@$(RUN) -m stack stop
 
-test: test-unit test-e2e test-next ## All tests, on both Mage releases
+test: test-unit test-integration test-e2e test-next ## All tests, on both Mage releases
 
-test-unit: setup ## All tests but the end-to-end ones
-	@$(RUN) -m pytest --ignore=tests/e2e
+test-unit: setup ## The tests without Mage, servers or Java: the fastest
+	@$(RUN) -m pytest tests/unit --numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-integration: setup ## The tests with Mage, its server, Spark and the local language model
+	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e
 
 test-e2e: setup ## The whole chain on a real server and scheduler
 	@$(RUN) -m pytest tests/e2e
 
-test-next: setup-next ## The tests that touch Mage, but the end-to-end ones, on its next release
+test-next: setup-next ## The integration tests that use Mage, on its next release
 	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/sql
 
 check: setup ## Lint, format, types

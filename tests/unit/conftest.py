@@ -1,7 +1,8 @@
 import json
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ from workflows.survival import registry
 from workflows.survival.training import Parameters, fit
 
 KIM = PASSENGER_EXAMPLE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_mage() -> Iterator[None]:
+    """Fail if a unit test imports Mage, which takes seconds."""
+    imported_before = "mage_ai" in sys.modules
+    yield
+    assert imported_before or "mage_ai" not in sys.modules, "unit tests must not import mage_ai"
 
 
 @pytest.fixture(scope="session")

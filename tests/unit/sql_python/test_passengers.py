@@ -195,6 +195,10 @@ class TestLoad:
 
 
 class TestLoadFromUrl:
+    @pytest.fixture(autouse=True)
+    def no_waiting_between_attempts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("time.sleep", lambda _: None)
+
     def test_reads(self) -> None:
         with serve(200, to_csv(HEADER, BRAUND).encode()) as (url, requested):
             assert len(load_passengers(f"{url}/titanic.csv")) == 1

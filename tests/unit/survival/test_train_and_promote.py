@@ -100,7 +100,13 @@ class Figures:
             for name in brier
         ]
         predictions = [
-            {"split": split, "repeat": 0, "row": row, "survived": row % 2, "probability": 0.3 + 0.4 * (row % 2)}
+            {
+                "split": split,
+                "repeat": 0,
+                "row": row,
+                "survived": int(row % 3 == 0),
+                "probability": 0.3 + 0.4 * (row % 2),
+            }
             for split in ("stratified", "grouped")
             for row in range(20)
         ]

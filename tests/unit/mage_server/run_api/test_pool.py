@@ -1,0 +1,55 @@
+import asyncio
+import threading
+
+import pytest
+
+from mage_server.run_api.pool import Pool, PoolClosedError, PoolFullError
+
+
+class TestPool:
+    def test_full_closed_withdrawn(self):
+        async def scenario() -> None:
+            pool = Pool(workers=1, queue=1)
+            go, begun = threading.Event(), threading.Event()
+            ran = []
+
+            def work(name: str):
+                def run(job):
+                    begun.set()
+                    go.wait(10)
+                    ran.append(name)
+                    job.resolve(name)
+
+                return run
+
+            first = pool.submit(work("first"))
+            begun.wait(10)
+            second = pool.submit(work("second"))
+            with pytest.raises(PoolFullError):
+                pool.submit(work("third"))
+            assert not pool.cancel(first)
+            assert pool.cancel(second)
+            fourth = pool.submit(work("fourth"))
+            go.set()
+            assert await first.future == "first"
+            assert await fourth.future == "fourth"
+            pool.close()
+            with pytest.raises(PoolClosedError):
+                pool.submit(work("fifth"))
+            assert pool.wait_idle(5)
+            assert ran == ["first", "fourth"]
+
+        asyncio.run(scenario())
+
+    def test_a_worker_survives_what_work_raises(self):
+        async def scenario() -> None:
+            pool = Pool(workers=1, queue=1)
+
+            def fail(job):
+                raise SystemExit(1)
+
+            with pytest.raises(SystemExit):
+                await pool.submit(fail).future
+            assert await pool.submit(lambda job: job.resolve("fine")).future == "fine"
+
+        asyncio.run(scenario())
