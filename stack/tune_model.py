@@ -15,7 +15,7 @@ from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET
 from workflows.survival.evaluation import METRICS, Evaluation, evaluate
 from workflows.survival.training import Parameters
-from workflows.survival.tuning import CANDIDATES, evaluate_search, search
+from workflows.survival.tuning import CANDIDATES, nested_cross_validation, search
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def _tune(df: pd.DataFrame, candidates: int, repeats: int, console: Console) -> 
         fixed = evaluate(df, Parameters(), repeats=repeats)
     console.rich.print(_table("Published parameters", fixed))
     with console.step(f"Nested search, {candidates} candidates in each training part"):
-        nested = evaluate_search(df, candidates, repeats=repeats)
+        nested = nested_cross_validation(df, candidates, repeats=repeats)
     console.rich.print(_table("Parameters searched for in each training part", nested))
     with console.step("The same search in all passengers"):
         chosen, loss = search(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), candidates)

@@ -30,7 +30,7 @@ MODEL = "model"
 CALIBRATION_BINS = 10
 ROC_POINTS = 51
 # Beyond this a probability is 0 or 1 for the calibration line, whose log-odds must stay finite.
-_CERTAIN = 1e-9
+_EPSILON = 1e-9
 
 
 class Classifier(Protocol):
@@ -59,7 +59,7 @@ class SexOnly(ClassifierMixin, BaseEstimator):
         return np.column_stack([1 - rate, rate])
 
 
-def _words(X: pd.DataFrame) -> pd.DataFrame:
+def _titles_and_decks(X: pd.DataFrame) -> pd.DataFrame:
     """Title and deck, from name and cabin; the empty text where there is none."""
     title = X["_name"].map(lambda name: title_of(str(name)), na_action="ignore")
     deck = X["cabin"].map(lambda cabin: deck_of(str(cabin)), na_action="ignore")
@@ -89,7 +89,10 @@ def _logistic_regression() -> Pipeline:
         (numbers(), ["age", "sibsp", "parch"]),
         (numbers(FunctionTransformer(np.log1p)), ["fare"]),
         (_one_hot("most_frequent"), ["pclass", "sex", "embarked"]),
-        (make_pipeline(FunctionTransformer(_words), OneHotEncoder(handle_unknown="ignore")), ["_name", "cabin"]),
+        (
+            make_pipeline(FunctionTransformer(_titles_and_decks), OneHotEncoder(handle_unknown="ignore")),
+            ["_name", "cabin"],
+        ),
     )
     return make_pipeline(encoded, LogisticRegression(max_iter=1000))
 
@@ -126,11 +129,11 @@ METRICS: Mapping[str, Callable[[Outcomes, Probabilities], float]] = {
 
 def log_odds(probability: npt.ArrayLike) -> Probabilities:
     """Return the log-odds of probabilities; finite for 0 and 1 too."""
-    p = np.clip(np.asarray(probability, dtype=float), _CERTAIN, 1 - _CERTAIN)
+    p = np.clip(np.asarray(probability, dtype=float), _EPSILON, 1 - _EPSILON)
     return np.log(p / (1 - p))
 
 
-def calibration_line(predicted: Probabilities, y: Outcomes) -> tuple[float, float]:
+def fit_calibration_line(predicted: Probabilities, y: Outcomes) -> tuple[float, float]:
     """Return slope and intercept of the outcomes' log-odds over the `predicted` ones, by maximum likelihood."""
     # The trace of a penalty keeps the slope finite where the predictions separate the outcomes.
     line = LogisticRegression(C=1e4).fit(predicted.reshape(-1, 1), y)
@@ -220,7 +223,7 @@ class Evaluation:
         for repeat in self._repeats(split):
             bins = repeat.groupby("bin")
             distance = (bins["probability"].mean() - bins["survived"].mean()).abs()
-            slope, intercept = calibration_line(log_odds(repeat["probability"]), repeat["survived"].to_numpy())
+            slope, intercept = fit_calibration_line(log_odds(repeat["probability"]), repeat["survived"].to_numpy())
             error = float((distance * bins.size()).sum() / len(repeat))
             figures.append({"expected_calibration_error": error, "slope": slope, "intercept": intercept})
         means, spreads = pd.DataFrame(figures).mean(), pd.DataFrame(figures).std(ddof=0)
@@ -250,7 +253,7 @@ class Evaluation:
         ]
 
 
-def split_folds(
+def cross_validation_folds(
     df: pd.DataFrame, folds: int, repeats: int, seed: int
 ) -> Iterator[tuple[str, int, int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield split, repeat, fold and the rows of both parts; in `grouped` no ticket is in both."""
@@ -331,7 +334,7 @@ def cross_validate(
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(workers, initializer=lambda: threadpool_limits(1, user_api="openmp")) as executor,
     ):
-        results = list(executor.map(run, split_folds(df, folds, repeats, seed)))
+        results = list(executor.map(run, cross_validation_folds(df, folds, repeats, seed)))
     return Evaluation(
         scores=pd.DataFrame([score for scores, _ in results for score in scores]),
         predictions=pd.concat([predictions for _, predictions in results], ignore_index=True),

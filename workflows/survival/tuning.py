@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from workflows.sql_python.passengers import TARGET
-from workflows.survival.evaluation import METRICS, MODEL, Evaluation, Outcomes, cross_validate, split_folds
+from workflows.survival.evaluation import METRICS, MODEL, Evaluation, Outcomes, cross_validate, cross_validation_folds
 from workflows.survival.training import Parameters, TrainingRows, fit, fit_rows, training_rows
 
 CANDIDATES = 20
@@ -55,7 +55,7 @@ def candidates(count: int, seed: int) -> Iterator[Parameters]:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _InnerFold:
     """An inner fold: rows to fit on, and rows left out with their outcomes."""
 
     training: TrainingRows
@@ -80,9 +80,9 @@ def search(X: pd.DataFrame, y: Outcomes, count: int = CANDIDATES, seed: int = 0)
         seed: Of the candidates and the folds.
     """
     parts = []
-    for _, _, _, fitted, left_out in split_folds(X.assign(**{TARGET: y}), INNER_FOLDS, FINAL_REPEATS, seed):
+    for _, _, _, fitted, left_out in cross_validation_folds(X.assign(**{TARGET: y}), INNER_FOLDS, FINAL_REPEATS, seed):
         training = training_rows(X.iloc[fitted], y[fitted], Parameters())
-        parts.append(_Part(training, training.features.transform(X.iloc[left_out]), y[left_out]))
+        parts.append(_InnerFold(training, training.features.transform(X.iloc[left_out]), y[left_out]))
     first = len(parts) * FIRST_REPEATS // FINAL_REPEATS
     losses = {parameters: [part.loss(parameters) for part in parts[:first]] for parameters in candidates(count, seed)}
     finalists = sorted(losses, key=lambda parameters: float(np.mean(losses[parameters])))[:FINALISTS]
@@ -92,7 +92,7 @@ def search(X: pd.DataFrame, y: Outcomes, count: int = CANDIDATES, seed: int = 0)
     return best, float(np.mean(losses[best]))
 
 
-def evaluate_search(df: pd.DataFrame, count: int = CANDIDATES, folds: int = 5, repeats: int = 5) -> Evaluation:
+def nested_cross_validation(df: pd.DataFrame, count: int = CANDIDATES, folds: int = 5, repeats: int = 5) -> Evaluation:
     """Judge the search: it runs in each training part alone, and what it chose is scored on the part left out.
 
     Folds, repeats and seeds are those of `evaluate`.

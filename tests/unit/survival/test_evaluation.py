@@ -10,11 +10,11 @@ from workflows.survival.evaluation import (
     METRICS,
     Evaluation,
     SexOnly,
-    calibration_line,
     cross_validate,
+    cross_validation_folds,
     evaluate,
+    fit_calibration_line,
     log_odds,
-    split_folds,
 )
 from workflows.survival.training import Parameters
 
@@ -26,7 +26,7 @@ def evaluation(titanic: pd.DataFrame) -> Evaluation:
 
 def test_folds_are_disjoint_complete_and_grouped_by_ticket(titanic: pd.DataFrame) -> None:
     left_out: dict[tuple[str, int], list[int]] = {}
-    for split, repeat, _, fitted, test in split_folds(titanic, folds=5, repeats=2, seed=0):
+    for split, repeat, _, fitted, test in cross_validation_folds(titanic, folds=5, repeats=2, seed=0):
         assert not set(fitted) & set(test)
         left_out.setdefault((split, repeat), []).extend(test)
         if split == "grouped":
@@ -110,11 +110,11 @@ def test_calibration_line_finds_what_the_log_odds_were_changed_by() -> None:
     generator = np.random.default_rng(0)
     true = generator.normal(0, 2, 200_000)
     outcomes = (generator.random(len(true)) < 1 / (1 + np.exp(-true))).astype(int)
-    assert calibration_line(true, outcomes) == pytest.approx((1, 0), abs=0.02)
+    assert fit_calibration_line(true, outcomes) == pytest.approx((1, 0), abs=0.02)
     # Predictions twice as extreme as they should be, and shifted.
-    assert calibration_line(2 * true - 1, outcomes) == pytest.approx((0.5, 0.5), abs=0.02)
+    assert fit_calibration_line(2 * true - 1, outcomes) == pytest.approx((0.5, 0.5), abs=0.02)
     assert np.isfinite(log_odds([0, 0.5, 1])).all()
-    assert np.isfinite(calibration_line(log_odds([0, 0, 1, 1]), np.array([0, 0, 1, 1]))).all()
+    assert np.isfinite(fit_calibration_line(log_odds([0, 0, 1, 1]), np.array([0, 0, 1, 1]))).all()
 
 
 def test_calibration_summary_tells_a_calibrated_from_an_overconfident_forecast() -> None:

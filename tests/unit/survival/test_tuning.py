@@ -9,9 +9,9 @@ from stack import tune_model
 from workflows.common.settings import Settings
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 from workflows.survival import tuning
-from workflows.survival.evaluation import split_folds
+from workflows.survival.evaluation import cross_validation_folds
 from workflows.survival.training import Parameters
-from workflows.survival.tuning import CANDIDATES, candidates, evaluate_search, search
+from workflows.survival.tuning import CANDIDATES, candidates, nested_cross_validation, search
 
 X_COLUMNS = list(ATTRIBUTE_NAMES)
 GOOD = Parameters(n_estimators=30, max_depth=3, learning_rate=0.2)
@@ -87,8 +87,10 @@ def test_passengers_left_out_have_no_part_in_the_search(some: pd.DataFrame, monk
         return GOOD, 0.0
 
     monkeypatch.setattr(tuning, "search", recorded)
-    evaluation = evaluate_search(some, folds=3, repeats=1)
-    expected: Iterator[set[object]] = (set(some["_name"].iloc[fitted]) for *_, fitted, _ in split_folds(some, 3, 1, 0))
+    evaluation = nested_cross_validation(some, folds=3, repeats=1)
+    expected: Iterator[set[object]] = (
+        set(some["_name"].iloc[fitted]) for *_, fitted, _ in cross_validation_folds(some, 3, 1, 0)
+    )
     assert sorted(map(sorted, searched)) == sorted(map(sorted, expected))
     assert evaluation.scores["classifier"].unique().tolist() == ["model"]
     assert evaluation.predictions.groupby("split").size().to_dict() == {"grouped": 150, "stratified": 150}
