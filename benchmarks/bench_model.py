@@ -1,9 +1,9 @@
 """Benchmark the survival model: training, one prediction and a batch, each compared with a peer in the same run.
 
 Run as `python -m benchmarks.bench_model`. The model and its peer are measured alternately, so that other load on the
-machine slows both; a ratio compares two successive measurements. The peer of training and probabilities is the logistic
-regression baseline, a scikit-learn pipeline that encodes the same passengers. The peer of predictions with contributions
-is XGBoost alone on computed features; for one passenger it predicts the probability without contributions.
+machine slows both; a ratio compares two successive measurements. The peer of training and probabilities is the
+logistic regression baseline, a scikit-learn pipeline that encodes the same passengers. The peer of predictions with
+contributions is XGBoost alone on computed features; for one passenger it predicts only the probability.
 """
 
 import argparse

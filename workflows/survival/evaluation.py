@@ -168,8 +168,8 @@ class Evaluation:
 
         Returns:
             One row per bin, lowest probabilities first: `predicted`, `survived`, `survived_spread` over the repeats,
-            and `predictions`, their number in all repeats. The repeats use different folds of the same passengers, so the
-            spread is that of the procedure, not of another sample.
+            and `predictions`, their number in all repeats. The repeats use different folds of the same passengers, so
+            the spread is that of the procedure, not of another sample.
         """
         binned = pd.concat(self._repeats(split))
         grouped = binned.groupby("bin")
