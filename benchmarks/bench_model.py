@@ -1,9 +1,9 @@
-"""The survival model: training, one prediction, and many in a batch, each beside a peer in the same run.
+"""Benchmark the survival model: training, one prediction and a batch, each compared with a peer in the same run.
 
-Run as `python -m benchmarks.bench_model`. Ours and the peer take turns, so that what else the machine does slows
-both; a ratio is that of one turn. The peers: for training and probabilities, the baseline of logistic regression, a
-scikit-learn pipeline that encodes the same passengers; for contributions, XGBoost alone on features that are ready,
-which for one passenger gives the probability only.
+Run as `python -m benchmarks.bench_model`. The model and its peer are measured alternately, so that other load on the
+machine slows both; a ratio compares two successive measurements. The peer of training and probabilities is the
+logistic regression baseline, a scikit-learn pipeline that encodes the same passengers. The peer of predictions with
+contributions is XGBoost alone on computed features; for one passenger it predicts only the probability.
 """
 
 import argparse
@@ -45,14 +45,14 @@ TARGET_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
-class Side:
-    """Something to be measured: a turn is the median time of a call over the items."""
+class Target:
+    """A function to be measured, and the arguments that it is called with one by one."""
 
     call: Callable[[Any], object]
     items: Sequence[Any] = (None,)
 
-    def turn(self) -> float:
-        """Return seconds."""
+    def measure(self) -> float:
+        """Return the median seconds of a call."""
         return statistics.median(map(self._seconds, self.items))
 
     def _seconds(self, item: object) -> float:
@@ -62,32 +62,34 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What is compared; of what is slow there are fewer turns, and none that does not count."""
+class Comparison:
+    """The model and its peer; a slow comparison is repeated less often, and without a warm-up."""
 
     name: str
-    ours: Side
+    ours: Target
     peer_name: str
-    peer: Side
+    peer: Target
     is_slow: bool = False
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The seconds of every turn."""
+class Measurement:
+    """Seconds of every repeat."""
 
-    pair: Pair
+    comparison: Comparison
     ours: list[float]
     peer: list[float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7, help="turns of what is quick")
-    parser.add_argument("--slow-repeats", type=int, default=3, help="turns of the evaluation and of the batch")
-    parser.add_argument("--passengers", type=int, default=100_000, help="in the batch")
+    parser.add_argument("--repeats", type=int, default=7, help="repeats of the fast comparisons")
+    parser.add_argument(
+        "--slow-repeats", type=int, default=3, help="repeats of the slow comparisons (training block and batch)"
+    )
+    parser.add_argument("--passengers", type=int, default=100_000, help="number of passengers in the batch")
     arguments = parser.parse_args()
-    # Why a model is rejected or promoted is not of interest here.
+    # Promotion and rejection of the trained models are not of interest here.
     logging.disable(logging.WARNING)
     console = Console()
     libraries = ", ".join(f"{name} {version_of(name)}" for name in ("xgboost", "scikit-learn", "pandas"))
@@ -95,30 +97,33 @@ def main() -> None:
     titanic = load_passengers(str(REPO_PATH / "data" / "titanic.csv"))
     with tempfile.TemporaryDirectory(prefix="bench-model-") as folder:
         models_dir = Path(folder) / "serving"
-        version = _version(titanic, models_dir)
-        many = sampled(titanic, arguments.passengers)
-        with console.step(f"{len(many):,} passengers once, for the memory"), peak_memory() as peak:
+        version = _fit_version(titanic, models_dir)
+        many = sample_passengers(titanic, arguments.passengers)
+        with console.step(f"memory of one batch of {len(many):,} passengers"), peak_memory() as peak:
             predict_batch(version, many)
-        pairs = (
-            *_predictions(titanic, version, models_dir),
-            *_training(titanic, Path(folder)),
-            *_batch(titanic, version, many),
+        comparisons = (
+            *_compare_single_predictions(titanic, version, models_dir),
+            *_compare_training(titanic, Path(folder)),
+            *_compare_batches(titanic, version, many),
         )
         results = []
-        # As in the evaluation: on busy cores, pools of threads make the peers many times slower.
+        # On busy cores, thread pools would make the peers many times slower.
         with threadpool_limits(1):
-            for pair in pairs:
-                with console.step(pair.name):
-                    results.append(measure(pair, arguments.slow_repeats if pair.is_slow else arguments.repeats))
+            for comparison in comparisons:
+                repeats = arguments.slow_repeats if comparison.is_slow else arguments.repeats
+                with console.step(comparison.name):
+                    results.append(measure(comparison, repeats))
     console.rich.print(_table(results))
-    console.say(f"Memory that the batch with contributions takes at most: {peak[0]:,.0f} MB")
+    console.say(f"Peak memory of the batch with contributions: {peak[0]:,.0f} MB")
     single = statistics.median(results[0].ours)
-    verdict = "reached" if single <= TARGET_SECONDS else "MISSED"
-    console.say(f"One prediction with contributions: {1000 * single:.2f} ms, at most 1 ms: {verdict}")
+    outcome = "reached" if single <= TARGET_SECONDS else "MISSED"
+    console.say(
+        f"One prediction with contributions: {1000 * single:.2f} ms, target {1000 * TARGET_SECONDS:g} ms {outcome}"
+    )
 
 
-def sampled(titanic: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
-    """Draw passengers with replacement, their ages and fares changed a little; what is missing stays so."""
+def sample_passengers(titanic: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
+    """Draw passengers with replacement and vary their ages and fares slightly; missing values stay missing."""
     generator = np.random.default_rng(seed)
     drawn = titanic.iloc[generator.integers(len(titanic), size=count)].reset_index(drop=True)
     age_years = (drawn["age"] + generator.normal(0, 5, count)).clip(0, 100).round(1)
@@ -126,17 +131,17 @@ def sampled(titanic: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
     return drawn.assign(age=age_years, fare=fare)
 
 
-def measure(pair: Pair, repeats: int) -> Measured:
-    """Take turns."""
-    if not pair.is_slow:
-        pair.ours.turn(), pair.peer.turn()
-    turns = [(pair.ours.turn(), pair.peer.turn()) for _ in range(repeats)]
-    return Measured(pair, [ours for ours, _ in turns], [peer for _, peer in turns])
+def measure(comparison: Comparison, repeats: int) -> Measurement:
+    """Measure the model and its peer alternately."""
+    if not comparison.is_slow:
+        comparison.ours.measure(), comparison.peer.measure()
+    seconds = [(comparison.ours.measure(), comparison.peer.measure()) for _ in range(repeats)]
+    return Measurement(comparison, [ours for ours, _ in seconds], [peer for _, peer in seconds])
 
 
 @contextmanager
 def peak_memory(poll_seconds: float = 0.02) -> Iterator[list[float]]:
-    """Yield a list that holds, after the body, by how many MB the process grew at most meanwhile."""
+    """Yield a list whose one element is, after the body, the peak growth of the process's memory in MB."""
     process, stop = psutil.Process(), threading.Event()
     before, peak = process.memory_info().rss, [0.0]
 
@@ -153,13 +158,15 @@ def peak_memory(poll_seconds: float = 0.02) -> Iterator[list[float]]:
         thread.join()
 
 
-def _version(titanic: pd.DataFrame, models_dir: Path) -> registry.Version:
+def _fit_version(titanic: pd.DataFrame, models_dir: Path) -> registry.Version:
     pipeline = fit(titanic[list(ATTRIBUTE_NAMES)], titanic[TARGET].to_numpy(), PARAMETERS)
     registry.save(models_dir, pipeline, {"rows": len(titanic)}, "0" * 64)
     return registry.serving_version(models_dir)
 
 
-def _predictions(titanic: pd.DataFrame, version: registry.Version, models_dir: Path) -> Iterator[Pair]:
+def _compare_single_predictions(
+    titanic: pd.DataFrame, version: registry.Version, models_dir: Path
+) -> Iterator[Comparison]:
     texts = [
         {str(name): str(value) for name, value in row.items() if pd.notna(value)}
         for row in titanic[list(ATTRIBUTE_NAMES)].to_dict("records")
@@ -167,46 +174,49 @@ def _predictions(titanic: pd.DataFrame, version: registry.Version, models_dir: P
     parsed = [parse_attributes(text) for text in texts]
     rows = [np.array([version.pipeline["features"].row(passenger)], dtype=np.float32) for passenger in parsed]
     booster = version.pipeline["model"].get_booster()
-    bare = Side(lambda row: booster.predict(xgb.DMatrix(row, nthread=1)), rows)
-    one = Side(lambda passenger: predict_with(version, passenger), parsed)
-    yield Pair("one prediction with contributions", one, XGBOOST, bare)
-    one_from_text = Side(lambda text: predict_passenger(text, models_dir), texts)
-    yield Pair("the same from text", one_from_text, XGBOOST, bare)
+    bare = Target(lambda row: booster.predict(xgb.DMatrix(row, nthread=1)), rows)
+    one = Target(lambda passenger: predict_with(version, passenger), parsed)
+    yield Comparison("one prediction with contributions", one, XGBOOST, bare)
+    one_from_text = Target(lambda text: predict_passenger(text, models_dir), texts)
+    yield Comparison("the same from text", one_from_text, XGBOOST, bare)
 
 
-def _training(titanic: pd.DataFrame, folder: Path) -> Iterator[Pair]:
+def _compare_training(titanic: pd.DataFrame, folder: Path) -> Iterator[Comparison]:
     X, y = titanic[list(ATTRIBUTE_NAMES)], titanic[TARGET].to_numpy()
     fit_peer = BASELINES[PEER]
-    yield Pair(
-        f"fit, {len(titanic)} passengers", Side(lambda _: fit(X, y, PARAMETERS)), PEER, Side(lambda _: fit_peer(X, y))
+    yield Comparison(
+        f"fit, {len(titanic)} passengers",
+        Target(lambda _: fit(X, y, PARAMETERS)),
+        PEER,
+        Target(lambda _: fit_peer(X, y)),
     )
     number = itertools.count()
-    block = Side(lambda _: train_survival_model(titanic, folder / f"training {next(number)}"))
-    folds = Side(lambda _: cross_validate(titanic, {MODEL: fit_peer}, folds=FOLDS, repeats=REPEATS))
-    yield Pair("training block with evaluation", block, "the same folds", folds, is_slow=True)
+    block = Target(lambda _: train_survival_model(titanic, folder / f"training {next(number)}"))
+    folds = Target(lambda _: cross_validate(titanic, {MODEL: fit_peer}, folds=FOLDS, repeats=REPEATS))
+    yield Comparison("training block with evaluation", block, "the same folds", folds, is_slow=True)
 
 
-def _batch(titanic: pd.DataFrame, version: registry.Version, many: pd.DataFrame) -> Iterator[Pair]:
+def _compare_batches(titanic: pd.DataFrame, version: registry.Version, many: pd.DataFrame) -> Iterator[Comparison]:
     matrix = xgb.DMatrix(version.pipeline["features"].transform(many), nthread=BATCH_WORKERS)
     booster = version.pipeline["model"].get_booster().copy()
     booster.set_param({"nthread": BATCH_WORKERS})
-    ours = Side(lambda _: predict_batch(version, many, workers=BATCH_WORKERS))
-    peer = Side(lambda _: booster.predict(matrix, pred_contribs=True))
-    yield Pair(f"{len(many):,} passengers with contributions", ours, XGBOOST, peer, is_slow=True)
+    ours = Target(lambda _: predict_batch(version, many, workers=BATCH_WORKERS))
+    peer = Target(lambda _: booster.predict(matrix, pred_contribs=True))
+    yield Comparison(f"{len(many):,} passengers with contributions", ours, XGBOOST, peer, is_slow=True)
     logistic = BASELINES[PEER](titanic[list(ATTRIBUTE_NAMES)], titanic[TARGET].to_numpy())
-    ours = Side(lambda _: version.pipeline.predict_proba(many))
-    peer = Side(lambda _: logistic.predict_proba(many))
-    yield Pair(f"{len(many):,} passengers, probabilities alone", ours, PEER, peer, is_slow=True)
+    ours = Target(lambda _: version.pipeline.predict_proba(many))
+    peer = Target(lambda _: logistic.predict_proba(many))
+    yield Comparison(f"{len(many):,} passengers, probabilities alone", ours, PEER, peer, is_slow=True)
 
 
-def _table(results: list[Measured]) -> Table:
-    table = Table("", "turns", "ours", "peer", "its time", "ours ÷ peer", box=None)
-    table.title = "Median of the turns (fastest to slowest)"
+def _table(results: list[Measurement]) -> Table:
+    table = Table("", "repeats", "ours", "peer", "peer's time", "ours ÷ peer", box=None)
+    table.title = "Median (fastest to slowest)"
     for result in results:
-        pair = result.pair
+        comparison = result.comparison
         ratios = [ours / peer for ours, peer in zip(result.ours, result.peer, strict=True)]
         times = [_spread(each, *_unit(each)) for each in (result.ours, result.peer)]
-        table.add_row(pair.name, str(len(ratios)), times[0], pair.peer_name, times[1], _spread(ratios))
+        table.add_row(comparison.name, str(len(ratios)), times[0], comparison.peer_name, times[1], _spread(ratios))
     return table
 
 

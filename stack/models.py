@@ -1,4 +1,4 @@
-"""Command line: `python -m stack.models list|promote|rollback`, the versions of the survival model."""
+"""List, promote and roll back versions of the survival model: `python -m stack.models list|promote|rollback`."""
 
 import argparse
 import sys
@@ -20,18 +20,18 @@ METRICS = ("accuracy", "roc_auc", "brier")
 
 
 class RefusedError(WorkflowError):
-    """What was asked for is not done; the message says why."""
+    """A command was refused; the message says why."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 refused."""
+    """Run one command and return the exit code: 0 for success, 1 for an error."""
     parser = argparse.ArgumentParser(prog="python -m stack.models", description=__doc__)
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("list", help="list the versions (the default)")
-    promoting = commands.add_parser("promote", help="let a version serve from the next call on")
-    promoting.add_argument("version")
-    promoting.add_argument("--force", action="store_true", help="also where the rules rejected it")
-    commands.add_parser("rollback", help="let the version serve again that was promoted before")
+    commands.add_parser("list", help="list the versions (default)")
+    promote = commands.add_parser("promote", help="make a version the serving one")
+    promote.add_argument("version")
+    promote.add_argument("--force", action="store_true", help="promote the version even if it was rejected")
+    commands.add_parser("rollback", help="promote the version that served before the present one")
     parsed = parser.parse_args(arguments)
     console = Console()
     return console.run(lambda: _run(parsed, console))
@@ -40,61 +40,59 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace, console: Console) -> int:
     models_dir = get_settings().models_dir
     if parsed.command == "promote":
-        console.say(_promote(models_dir, parsed.version, parsed.force))
+        _promote(models_dir, parsed.version, parsed.force)
+        console.say(f"{parsed.version} serves from the next call on")
     elif parsed.command == "rollback":
-        left, serving = registry.roll_back(models_dir)
-        console.say(f"{serving} serves from the next call on; {left} does no longer")
+        previous, serving = registry.roll_back(models_dir)
+        console.say(f"{serving} serves from the next call on, in place of {previous}")
     else:
-        _list(models_dir, console)
+        _print_versions(models_dir, console)
     return 0
 
 
-def _promote(models_dir: Path, name: str, force: bool) -> str:
-    listed = {version.name: version for version in registry.overview(models_dir)}.get(name)
-    if listed is None:
-        raise RefusedError(f"there is no version {name}; the command list names them")
-    if listed.status == "unusable":
-        raise RefusedError(f"{name} cannot serve: {listed.note}")
-    if listed.status == "rejected" and not force:
-        raise RefusedError(f"{name} was rejected ({listed.note}); with --force it is promoted nevertheless")
+def _promote(models_dir: Path, name: str, force: bool) -> None:
+    version = {version.name: version for version in registry.list_versions(models_dir)}.get(name)
+    if version is None:
+        raise RefusedError(f"there is no version {name}: the command list shows all versions")
+    if version.status == "rejected" and not force:
+        raise RefusedError(f"{name} was rejected ({version.note}): use --force to promote it anyway")
     try:
         registry.promote(models_dir, name)
     except UnusableVersionError as error:
         raise RefusedError(f"{name} cannot serve: {error}") from error
-    return f"{name} serves from the next call on"
 
 
-def _list(models_dir: Path, console: Console) -> None:
-    versions = registry.overview(models_dir)
+def _print_versions(models_dir: Path, console: Console) -> None:
+    versions = registry.list_versions(models_dir)
     if not versions:
         console.say(f"There is no version in {models_dir}: run pipeline ml_training_and_inference")
         return
     table = Table(
-        "version", "made (UTC)", "status", "rows", "accuracy", "AUC", "Brier", "since", box=None, pad_edge=False
+        "version", "created (UTC)", "status", "rows", "accuracy", "AUC", "Brier", "since", box=None, pad_edge=False
     )
     notes = []
     for version in versions:
         has_served = version.status in {"serving", "served before"}
         table.add_row(
             version.name,
-            f"{registry.made_at(version.name):%Y-%m-%d %H:%M}",
+            f"{registry.created_at(version.name):%Y-%m-%d %H:%M}",
             version.status,
             str(version.metadata.get("rows", "")),
-            *_figures(version.metadata),
+            *_metrics(version.metadata),
             version.note if has_served else "",
         )
         if version.note and not has_served:
             notes.append(f"{version.name} is {version.status}: {version.note}")
     console.rich.print(table)
-    console.say(f"Means over the {SPLIT} folds, on passengers left out.")
+    console.say(f"Metrics are means over the held-out folds of the {SPLIT} split.")
     serving = next((version.name for version in versions if version.status == "serving"), None)
     if serving and (models_dir / serving / CARD_FILE).exists():
-        console.say(f"Its model card: {models_dir / serving / CARD_FILE}")
+        console.say(f"Model card of the serving version: {models_dir / serving / CARD_FILE}")
     for note in notes:
         console.say(note)
 
 
-def _figures(metadata: Mapping[str, Any]) -> list[str]:
+def _metrics(metadata: Mapping[str, Any]) -> list[str]:
     for row in (metadata.get("metrics") or {}).get("table", []):
         if (row["split"], row["classifier"]) == (SPLIT, CLASSIFIER):
             return [f"{row[metric]:.4f}" for metric in METRICS]

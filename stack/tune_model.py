@@ -1,4 +1,4 @@
-"""Judge the search for the survival model's parameters, and run it: `python -m stack.tune_model`."""
+"""Search for the survival model's parameters, and evaluate the search: `python -m stack.tune_model`."""
 
 import argparse
 import sys
@@ -12,14 +12,16 @@ from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET
 from workflows.survival.evaluation import METRICS, Evaluation, evaluate
 from workflows.survival.training import Parameters
-from workflows.survival.tuning import CANDIDATES, evaluate_search, search
+from workflows.survival.tuning import CANDIDATES, nested_cross_validation, search_parameters
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print both tables and the parameters that the search chooses; return the exit code: 0 done, 1 refused."""
+    """Print the metrics and the chosen parameters; return the exit code: 0 for success, 1 for an error."""
     parser = argparse.ArgumentParser(prog="python -m stack.tune_model", description=__doc__)
-    parser.add_argument("--candidates", type=int, default=CANDIDATES, help="parameters tried in each training part")
-    parser.add_argument("--repeats", type=int, default=5, help="times that each split is drawn")
+    parser.add_argument(
+        "--candidates", type=int, default=CANDIDATES, help="number of parameter sets tried in each training part"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="how often the folds are drawn")
     parsed = parser.parse_args(arguments)
     console = Console()
     return console.run(lambda: _tune(parsed.candidates, parsed.repeats, console))
@@ -27,14 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _tune(candidates: int, repeats: int, console: Console) -> int:
     df = load_passengers(get_settings().passengers_source)
-    with console.step("The published parameters and the baselines"):
+    with console.step("Cross-validation of the published parameters and the baselines"):
         fixed = evaluate(df, Parameters(), repeats=repeats)
     console.rich.print(_table("Published parameters", fixed))
-    with console.step(f"Nested search, {candidates} candidates in each training part"):
-        nested = evaluate_search(df, candidates, repeats=repeats)
-    console.rich.print(_table("Parameters searched for in each training part", nested))
-    with console.step("The same search in all passengers"):
-        chosen, loss = search(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), candidates)
+    with console.step(f"Nested cross-validation, {candidates} candidates in each training part"):
+        nested = nested_cross_validation(df, candidates, repeats=repeats)
+    console.rich.print(_table("Parameters searched in each training part", nested))
+    with console.step("The same search on all passengers"):
+        chosen, loss = search_parameters(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), candidates)
     console.say(f"log loss {loss:.4f}: " + ", ".join(f"{name} {value:g}" for name, value in asdict(chosen).items()))
     return 0
 

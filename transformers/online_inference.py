@@ -7,5 +7,5 @@ if "transformer" not in globals():
 
 @transformer
 def online_inference(*args, **kwargs):
-    """Predict the passenger in the variables with the model that serves, in the pipeline and over `/api/runs`."""
+    """Predict the passenger given as variables with the serving version, in the pipeline and over `/api/runs`."""
     return predict_passenger(kwargs, get_settings().models_dir)

@@ -1,4 +1,4 @@
-"""The model of the bundled passengers, fitted once a session, and read back as a version that serves."""
+"""A model fitted once per session on the bundled passengers, saved and loaded as the serving version."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ def titanic() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def callers() -> list[dict[str, object]]:
-    """The passengers as callers send them: the texts of the CSV, empty where missing."""
+    """The passengers as callers send them: the text of the CSV, empty if missing."""
     with CSV.open(encoding="utf-8", newline="") as file:
         return [{column.name: row[column.csv_name] for column in ATTRIBUTES} for row in csv.DictReader(file)]
 
@@ -71,13 +71,13 @@ def version(trained: Trained) -> registry.Version:
 
 @pytest.fixture(scope="session")
 def ask(trained: Trained) -> Callable[[Mapping[str, object]], Answer]:
-    """Return the function that answers a caller."""
+    """Return the function that predicts the passenger of a caller."""
     return lambda variables: predict_passenger(variables, trained.models_dir)
 
 
 @pytest.fixture(scope="session")
 def answers(callers: list[dict[str, object]], ask: Callable[[Mapping[str, object]], Answer]) -> list[Answer]:
-    """The answer to each passenger of the training data."""
+    """The prediction of each passenger of the training data."""
     return [ask(caller) for caller in callers]
 
 

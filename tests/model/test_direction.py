@@ -1,4 +1,4 @@
-"""What changes a prediction changes it the way that the history of the ship says, others equal."""
+"""Directional tests: a change of sex or class alone changes the prediction in the direction known from history."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from workflows.survival.features import title_of
 Probabilities = Callable[[pd.DataFrame], np.ndarray]
 
 LEAST_SHARE = 0.95
-# Sums of numbers that are equal but for the last bits of float32.
+# Rounding errors of sums in float32.
 TOLERANCE = 1e-6
 BOY_AGE_YEARS = 13
 TO_WOMAN = {"Mr": "Mrs", "Master": "Miss", "Don": "Dona", "Sir": "Lady"}
@@ -30,7 +30,7 @@ def retitled(names: pd.Series, ages: pd.Series, titles: dict[str, str]) -> list[
 
 
 def everybody_as(sex: str, df: pd.DataFrame, with_title: bool) -> pd.DataFrame:
-    """Everybody of one sex; who is so stays as is."""
+    """Return all passengers with the given sex; those who have it already are unchanged."""
     others = df["sex"] != sex
     changed = df.assign(sex=sex)
     if with_title:
@@ -41,12 +41,12 @@ def everybody_as(sex: str, df: pd.DataFrame, with_title: bool) -> pd.DataFrame:
 
 
 def strangers(df: pd.DataFrame) -> pd.DataFrame:
-    """Everybody with a ticket that nobody of the training data held, as long as their own."""
+    """Return all passengers with an unknown ticket of the same length as their own."""
     return df.assign(ticket=[f"{ticket[:-1]}?" for ticket in df["ticket"]])
 
 
 def check_rises(low: np.ndarray, high: np.ndarray, change: str, least_share: float = LEAST_SHARE) -> None:
-    """Nearly nobody may lose by the change, and nearly everybody gains."""
+    """At least `least_share` of the passengers must not lose by the change, and at least half must gain."""
     difference = high - low
     not_lower = float((difference >= -TOLERANCE).mean())
     higher = float((difference > TOLERANCE).mean())
@@ -65,7 +65,7 @@ def test_women_and_girls_are_not_predicted_lower(
     assert len(titanic) == 891
     men, women = (probabilities(everybody_as(sex, titanic, with_title)) for sex in ("male", "female"))
     check_rises(men, women, f"male to female, with the title {with_title}")
-    # The very men of the data too, not only together with what the women would be as men.
+    # Also separately for the men and for the women of the data.
     are_men = (titanic["sex"] == "male").to_numpy()
     check_rises(men[are_men], women[are_men], f"the men to women, with the title {with_title}")
     check_rises(men[~are_men], women[~are_men], f"the women from men, with the title {with_title}")
@@ -76,7 +76,7 @@ def test_women_and_girls_are_not_predicted_lower(
 def test_better_classes_are_not_predicted_lower(
     titanic: pd.DataFrame, probabilities: Probabilities, lower: int, better: int, name: str | None
 ) -> None:
-    """Whatever name callers give: what belongs to a ticket does not tell who its holders are."""
+    """Whatever the name is: class does not identify the holder of a ticket."""
     asked = titanic if name == "their own" else titanic.assign(_name=name)
     low, high = (probabilities(asked.assign(pclass=pclass)) for pclass in (lower, better))
     check_rises(low, high, f"class {lower} to {better}, name {name}", least_share=1)
@@ -91,7 +91,7 @@ def test_women_and_girls_are_not_predicted_lower_whatever_their_name(
 
 
 def test_for_strangers_there_is_no_exception(titanic: pd.DataFrame, probabilities: Probabilities) -> None:
-    """Without companions nothing else depends on sex and class, and the model's constraints hold."""
+    """Without companions no other feature depends on sex and class, so the constraints hold for every passenger."""
     unknown = strangers(titanic)
     assert not set(unknown["ticket"]) & set(titanic["ticket"])
     for with_title in (True, False):

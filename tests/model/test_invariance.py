@@ -1,4 +1,4 @@
-"""What must not matter to a prediction does not."""
+"""Invariance tests: changes that must not affect a prediction."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ Probabilities = Callable[[pd.DataFrame], np.ndarray]
 
 NUMBERS = [column.name for column in ATTRIBUTES if column.kind != "text"]
 CHOICES = [column.name for column in ATTRIBUTES if column.choices]
-# Every way of writing is tried with every tenth passenger.
+# Each format is tested with every tenth passenger.
 EVERY = 10
 
 
@@ -37,7 +37,7 @@ def test_renaming_a_passenger_without_a_title(
         assert without_name(first) == without_name(second)
 
 
-def test_a_name_without_a_title_tells_as_much_as_none(titanic: pd.DataFrame, version: Version) -> None:
+def test_a_name_without_a_title_is_equal_to_no_name(titanic: pd.DataFrame, version: Version) -> None:
     nameless = predict_batch(version, titanic.assign(_name=None))
     pd.testing.assert_frame_equal(predict_batch(version, titanic.assign(_name="Kim")), nameless, check_exact=True)
 
@@ -49,7 +49,7 @@ def test_renaming_a_passenger_who_keeps_the_title(titanic: pd.DataFrame, version
     pd.testing.assert_frame_equal(predict_batch(version, renamed), predict_batch(version, titanic), check_exact=True)
 
 
-def test_order_of_a_batch_and_who_else_is_in_it(titanic: pd.DataFrame, version: Version) -> None:
+def test_order_and_size_of_a_batch(titanic: pd.DataFrame, version: Version) -> None:
     whole = predict_batch(version, titanic)
     shuffled = titanic.sample(frac=1, random_state=3)
     assert not shuffled.index.equals(titanic.index)
@@ -68,10 +68,10 @@ def test_order_and_number_of_the_calls(callers: list[dict[str, object]], answers
         assert ask(backwards) == answers[position]
 
 
-def test_columns_and_variables_that_nobody_asked_for(
+def test_additional_columns_and_variables(
     titanic: pd.DataFrame, callers: list[dict[str, object]], answers: list[Answer], version: Version, ask: Ask
 ) -> None:
-    # The outcome stands in both tables, and the second one has it the wrong way round.
+    # Both tables contain the outcome, and it is inverted in the second one.
     more = titanic.assign(survived=1 - titanic["survived"], company_id=7, company_name="x", deck="A", Sex="male")
     more = more.iloc[:, ::-1]
     pd.testing.assert_frame_equal(predict_batch(version, more), predict_batch(version, titanic), check_exact=True)
@@ -118,7 +118,7 @@ def with_choices_in_lower_case(passenger: Mapping[str, Value]) -> dict[str, obje
         with_choices_in_lower_case,
     ],
 )
-def test_however_the_values_are_written(
+def test_format_of_the_values(
     write: Callable[[Mapping[str, Value]], dict[str, object]], answers: list[Answer], ask: Ask
 ) -> None:
     written = [write(answer["passenger"]) for answer in answers[::EVERY]]

@@ -1,4 +1,4 @@
-"""Cases whose outcome nobody who knows the history doubts; none of them was on board."""
+"""Minimum functionality tests: invented passengers whose outcome is clear from history."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,9 +58,9 @@ SURVIVORS = (
 def test_clear_cases(case: str, ask: Ask) -> None:
     answer = ask(CASES[case])
     assert answer["survived"] == int(case in SURVIVORS)
-    # Not by a hair's breadth.
+    # The prediction is not close to the threshold.
     assert abs(answer["probability"] - 0.5) > 0.15, answer["probability"]
-    # Who was not on board is known to be nobody's companion.
+    # Only the ticket is unknown.
     assert answer["unseen"] == ["ticket"]
 
 
@@ -77,11 +77,11 @@ def test_clear_cases(case: str, ask: Ask) -> None:
         ("a boy among them", "a third-class man alone"),
     ],
 )
-def test_who_is_likelier_to_survive(likely: str, unlikely: str, ask: Ask) -> None:
+def test_order_of_probabilities(likely: str, unlikely: str, ask: Ask) -> None:
     assert ask(CASES[likely])["probability"] > ask(CASES[unlikely])["probability"]
 
 
-def test_what_little_is_known_moves_the_probability(ask: Ask) -> None:
+def test_each_known_attribute_changes_the_probability(ask: Ask) -> None:
     def probability(**variables: object) -> float:
         return float(ask(variables)["probability"])
 
@@ -92,15 +92,17 @@ def test_what_little_is_known_moves_the_probability(ask: Ask) -> None:
         third, second, first = (probability(sex=sex, pclass=pclass) for pclass in (3, 2, 1))
         assert third < second < first
         assert abs(third - 0.5) < 0.5
-    # Every woman before every man, whatever the class.
+    # Women have a higher probability than men in every class.
     assert probability(sex="female", pclass=3) > probability(sex="male", pclass=1)
-    # A title says the sex where that is not given, and a boy from a man.
+    # A title gives the sex if it is missing, and distinguishes boys from men.
     assert probability(_name="Doe, Mr. John") < probability() < probability(_name="Doe, Mrs. Jane")
     assert probability(sex="male", age=4) > probability(sex="male", age=30)
     assert probability(sex="male", _name="Doe, Master. Tom") > probability(sex="male", _name="Doe, Mr. Tom")
 
 
-def test_means_of_the_groups_are_what_was_observed(titanic: pd.DataFrame, answers: list[dict[str, Any]]) -> None:
+def test_mean_predictions_of_groups_are_near_the_observed_rates(
+    titanic: pd.DataFrame, answers: list[dict[str, Any]]
+) -> None:
     predicted = titanic.assign(predicted=[answer["probability"] for answer in answers])
     groups = predicted.groupby(["sex", "pclass"])[["predicted", "survived"]].mean()
     assert len(groups) == 6

@@ -1,4 +1,4 @@
-"""What is missing, and what the model has not seen, is answered and named."""
+"""Missing and unseen values: they are predicted, and named in the output."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ from workflows.survival.training import Parameters, fit
 
 Answer = dict[str, Any]
 Ask = Callable[[Mapping[str, object]], Answer]
-LEFT_OUT = object()
-WAYS = (LEFT_OUT, None, "", "   ", "unknown", "Unknown", float("nan"), *sorted(MISSING - {"", "unknown"}))
+ABSENT = object()
+WAYS = (ABSENT, None, "", "   ", "unknown", "Unknown", float("nan"), *sorted(MISSING - {"", "unknown"}))
 
 
 def without(variables: Mapping[str, object], names: tuple[str, ...], way: object) -> dict[str, object]:
     kept = {name: value for name, value in variables.items() if name not in names}
-    return kept if way is LEFT_OUT else kept | dict.fromkeys(names, way)
+    return kept if way is ABSENT else kept | dict.fromkeys(names, way)
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def test_nobody_of_the_training_data_is_unseen(callers: list[dict[str, object]],
     ]
 
 
-# What nobody of the training data had. Sex, class and port were all on board.
+# Values that do not occur in the training data. All values of sex, class and port occur.
 UNSEEN: dict[str, object] = {
     "_name": "Kim",
     "age": "0.1",
@@ -83,7 +83,7 @@ UNSEEN: dict[str, object] = {
     ids=" ".join,
 )
 def test_unseen_attributes(names: tuple[str, ...], callers: list[dict[str, object]], ask: Ask) -> None:
-    # The second passenger, whose attributes are all known.
+    # All attributes of the second passenger are known.
     assert all(callers[1].values())
     answer = ask(callers[1] | {name: UNSEEN[name] for name in names})
     assert answer["unseen"] == [name for name in ATTRIBUTE_NAMES if name in names]
@@ -106,14 +106,14 @@ def test_unseen_attributes(names: tuple[str, ...], callers: list[dict[str, objec
         ("embarked", ["C", "q", "S"], []),
     ],
 )
-def test_where_the_unseen_begins(name: str, seen: list[str], unseen: list[str], ask: Ask) -> None:
-    """The bounds of the data are seen themselves, and one attribute says nothing of another."""
+def test_limits_of_unseen_values(name: str, seen: list[str], unseen: list[str], ask: Ask) -> None:
+    """The limits of the training data are not unseen, and each attribute is checked separately."""
     assert {value: ask({name: value})["unseen"] for value in seen} == {value: [] for value in seen}
     assert {value: ask({name: value})["unseen"] for value in unseen} == {value: [name] for value in unseen}
 
 
 def test_what_is_unseen_depends_on_the_training_data(titanic: pd.DataFrame) -> None:
-    """A port, a class, a title, a deck and a ticket that one model has seen are new to another."""
+    """A class, title, ticket, deck and port that one model has seen can be unseen by another."""
     passenger = parse_attributes(
         {"pclass": 1, "_name": "A, Dr. B", "sex": "male", "age": 30, "sibsp": 0, "parch": 0, "ticket": "PC 17599",
          "fare": 30, "cabin": "A9", "embarked": "Q"}

@@ -1,4 +1,4 @@
-"""The features of training are those of serving, contributions add up, and the same data give the same bytes."""
+"""Training and serving use the same features, contributions add up, and the same data give the same bytes."""
 
 import hashlib
 import math
@@ -35,12 +35,12 @@ STRANGERS: tuple[dict[str, object], ...] = (
 def test_training_and_serving_see_the_same_features(
     xgboost_rows: np.ndarray, version: Version, callers: list[dict[str, object]]
 ) -> None:
-    """What XGBoost was fitted on, first each passenger as known, is what a caller's text is turned into."""
+    """The first training rows of XGBoost are the features computed from a caller's text."""
     features = version.pipeline["features"]
     served = np.array([features.row(parse_attributes(caller)) for caller in callers], dtype=np.float32)
     assert served.shape == (891, len(FEATURE_NAMES))
     np.testing.assert_array_equal(served, xgboost_rows[:891])
-    # Each says something, so that equality is no accident.
+    # Each feature varies, so that equality is not trivial.
     assert (np.array([len(np.unique(column[~np.isnan(column)])) for column in served.T]) > 1).all()
 
 
@@ -49,7 +49,7 @@ def test_contributions_add_up_to_the_prediction(
 ) -> None:
     strangers = [ask(stranger) for stranger in STRANGERS]
     table = pd.concat([titanic[list(ATTRIBUTE_NAMES)], as_frame(answer["passenger"] for answer in strangers)])
-    # By the trees themselves, without contributions.
+    # Predicted without contributions.
     expected = version.pipeline.predict_proba(table)[:, 1]
     for answer, probability in zip([*answers, *strangers], expected, strict=True):
         assert tuple(answer["contributions"]) == FEATURE_NAMES
@@ -73,7 +73,7 @@ def test_a_batch_gives_the_same_numbers_as_one_by_one(
 
 
 def test_the_documented_call(version: Version, ask: Ask) -> None:
-    """Everything is text, as the documentation of the block writes it."""
+    """All values are text, as in the documentation of the block."""
     assert all(isinstance(value, str) for value in PASSENGER_EXAMPLE.values())
     answer = ask(PASSENGER_EXAMPLE)
     assert answer["passenger"] == parse_attributes(PASSENGER_EXAMPLE)
@@ -96,7 +96,7 @@ sys.stdout.write(hashlib.sha256(predict_batch(Version("", {}, pipeline), df).to_
 
 
 def test_another_process_fits_and_predicts_the_same_bytes(version: Version, titanic: pd.DataFrame) -> None:
-    """Ours was fitted in this process, saved and read; sets have another order there, and pools another size."""
+    """The other process has another hash seed and another number of threads."""
     done = subprocess.run(
         [sys.executable, "-c", PREDICT, str(REPO_PATH / "data" / "titanic.csv")],
         cwd=REPO_PATH,

@@ -1,1 +1,1 @@
-"""The survival model: features, training, evaluation, versions, and one prediction at a time."""
+"""The survival model: features, training, evaluation, versions, predictions and their explanation."""

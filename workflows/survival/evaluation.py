@@ -1,9 +1,9 @@
-"""How good the model is on passengers it was not fitted on, beside baselines in the same folds."""
+"""Repeated cross-validation of the model and of baselines in the same folds."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,62 +25,63 @@ from workflows.survival.features import deck_of, title_of
 from workflows.survival.training import Parameters, fit
 
 Outcomes = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64]
 MODEL = "model"
 CALIBRATION_BINS = 10
 ROC_POINTS = 51
-# Beyond this a probability is 0 or 1 for the calibration line, whose log-odds must stay finite.
-_CERTAIN = 1e-9
+# Distance from 0 and 1 to which probabilities are clipped, so that their log-odds are finite.
+_EPSILON = 1e-9
 
 
 class Classifier(Protocol):
-    """What can be evaluated."""
+    """A fitted classifier."""
 
     def predict_proba(self, X: pd.DataFrame) -> npt.NDArray[Any]:
-        """Return an array of shape (passengers, 2), the probability of survival last."""
+        """Return probabilities of shape (passengers, 2); the second column is survival."""
 
 
 Fit = Callable[[pd.DataFrame, Outcomes], Classifier]
 
 
 class SexOnly(ClassifierMixin, BaseEstimator):
-    """Predict the survival rate of the passenger's sex in the training part."""
+    """Baseline: predict the survival rate of the passenger's sex in the training part."""
 
     def fit(self, X: pd.DataFrame, y: Outcomes) -> Self:
-        """Learn both rates."""
+        """Learn the survival rate of each sex."""
         self.classes_ = np.array([0, 1])
         self.overall_ = float(np.mean(y))
         self.rates_ = pd.Series(y).groupby(X["sex"].to_numpy()).mean().to_dict()
         return self
 
     def predict_proba(self, X: pd.DataFrame) -> Probabilities:
-        """Return probabilities of shape (passengers, 2); a sex not seen gets the overall rate."""
+        """Return probabilities of shape (passengers, 2); an unknown sex gets the overall rate."""
         rate = X["sex"].map(self.rates_).fillna(self.overall_).to_numpy(dtype=float)
         return np.column_stack([1 - rate, rate])
 
 
-def _words(X: pd.DataFrame) -> pd.DataFrame:
-    """Title and deck, from name and cabin; the empty text where there is none."""
+def _titles_and_decks(X: pd.DataFrame) -> pd.DataFrame:
+    """Return title and deck from name and cabin; missing ones are empty text."""
     title = X["_name"].map(lambda name: title_of(str(name)), na_action="ignore")
     deck = X["cabin"].map(lambda cabin: deck_of(str(cabin)), na_action="ignore")
     return pd.DataFrame({"title": title, "deck": deck}).fillna("").astype(str)
 
 
-def _text(X: pd.DataFrame) -> pd.DataFrame:
+def _missing_as_nan(X: pd.DataFrame) -> pd.DataFrame:
     return X.astype(object).where(X.notna(), np.nan)
 
 
-def _one_hot(missing: str) -> Pipeline:
-    """Fill the gaps of text columns by the strategy named, then one column a value, all 0 for one not seen."""
+def _one_hot(strategy: str) -> Pipeline:
+    """Impute missing values of text columns with the given strategy, then one-hot encode; unknown values are all 0."""
     return make_pipeline(
-        FunctionTransformer(_text),
-        SimpleImputer(strategy=missing, fill_value="", keep_empty_features=True),
+        FunctionTransformer(_missing_as_nan),
+        SimpleImputer(strategy=strategy, fill_value="", keep_empty_features=True),
         OneHotEncoder(handle_unknown="ignore"),
     )
 
 
 def _logistic_regression() -> Pipeline:
-    """Logistic regression on every attribute but the ticket, encoded the usual way."""
+    """Baseline: logistic regression on every attribute but the ticket, with the usual encoding."""
 
     def numbers(*steps: BaseEstimator) -> Pipeline:
         return make_pipeline(*steps, SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
@@ -89,27 +90,30 @@ def _logistic_regression() -> Pipeline:
         (numbers(), ["age", "sibsp", "parch"]),
         (numbers(FunctionTransformer(np.log1p)), ["fare"]),
         (_one_hot("most_frequent"), ["pclass", "sex", "embarked"]),
-        (make_pipeline(FunctionTransformer(_words), OneHotEncoder(handle_unknown="ignore")), ["_name", "cabin"]),
+        (
+            make_pipeline(FunctionTransformer(_titles_and_decks), OneHotEncoder(handle_unknown="ignore")),
+            ["_name", "cabin"],
+        ),
     )
     return make_pipeline(encoded, LogisticRegression(max_iter=1000))
 
 
 def _demo_features() -> Pipeline:
-    """What is often done with this data set: names, tickets and cabins one-hot encoded, XGBoost as it comes.
+    """Baseline: XGBoost with default parameters on one-hot encoded names, tickets and cabins.
 
-    A name tells nothing about a passenger who was left out; only where rows of one passenger are on both
-    sides of a split does it seem to.
+    This is a common approach to the data set. A name is useless for a held-out passenger; it only seems useful if
+    duplicate rows of one passenger are in both parts of a split.
     """
     encoded: ColumnTransformer = make_column_transformer(
         (SimpleImputer(strategy="median"), ["pclass", "age", "sibsp", "parch", "fare"]),
         (_one_hot("most_frequent"), ["sex", "_name", "ticket", "cabin", "embarked"]),
-        # More than a thousand columns, nearly all 0: dense, they would take most of the evaluation's time.
+        # More than a thousand columns, nearly all 0: a dense matrix would take most of the evaluation's time.
         sparse_threshold=1.0,
     )
     return make_pipeline(encoded, XGBClassifier(n_jobs=1))
 
 
-# Each maps a training part to something fitted, imputation and encoding included.
+# Each function fits a classifier on a training part, with its imputation and encoding.
 BASELINES: Mapping[str, Fit] = {
     "majority class": lambda X, y: DummyClassifier(strategy="prior").fit(X, y),
     "sex only": lambda X, y: SexOnly().fit(X, y),
@@ -125,33 +129,33 @@ METRICS: Mapping[str, Callable[[Outcomes, Probabilities], float]] = {
 
 
 def log_odds(probability: npt.ArrayLike) -> Probabilities:
-    """Return the log-odds of probabilities; finite for 0 and 1 too."""
-    p = np.clip(np.asarray(probability, dtype=float), _CERTAIN, 1 - _CERTAIN)
+    """Return the log-odds of probabilities; they are finite for 0 and 1, too."""
+    p = np.clip(np.asarray(probability, dtype=float), _EPSILON, 1 - _EPSILON)
     return np.log(p / (1 - p))
 
 
-def calibration_line(predicted: Probabilities, y: Outcomes) -> tuple[float, float]:
-    """Return slope and intercept of the outcomes' log-odds over the `predicted` ones, by maximum likelihood."""
-    # The trace of a penalty keeps the slope finite where the predictions separate the outcomes.
+def fit_calibration_line(predicted: Probabilities, y: Outcomes) -> tuple[float, float]:
+    """Return slope and intercept of a logistic regression of the outcomes on the predicted log-odds."""
+    # A very small penalty keeps the slope finite if the predictions separate the outcomes.
     line = LogisticRegression(C=1e4).fit(predicted.reshape(-1, 1), y)
     return float(line.coef_[0, 0]), float(line.intercept_[0])
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of every fold and what was predicted for whom.
+    """Scores of every fold, and held-out predictions.
 
-    Args:
-        scores: One row per split (`stratified`, `grouped`), classifier, repeat and fold; a column a metric.
-        predictions: The model's probability for each passenger and repeat in the part left out: `split`,
-            `repeat`, `row` (position in the table evaluated), `survived`, `probability`.
+    Attributes:
+        scores: One row per split (`stratified`, `grouped`), classifier, repeat and fold, with a column per metric.
+        predictions: The model's held-out prediction for each passenger and repeat: `split`, `repeat`, `row` (position
+            in the evaluated table), `survived`, `probability`.
     """
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
 
     def table(self) -> pd.DataFrame:
-        """Mean and spread (standard deviation over the folds) of each metric per split and classifier."""
+        """Return mean and spread (standard deviation over the folds) of each metric per split and classifier."""
         grouped = self.scores.groupby(["split", "classifier"], sort=False)[list(METRICS)]
         means, spreads = grouped.mean(), grouped.std(ddof=0)
         columns: dict[str, Any] = {}
@@ -160,12 +164,12 @@ class Evaluation:
         return pd.DataFrame(columns).reset_index()
 
     def calibration(self, split: str = "stratified") -> pd.DataFrame:
-        """Mean predicted probability and share of survivors in bins of equally many predictions.
+        """Return mean predicted probability and share of survivors in bins with equal numbers of predictions.
 
         Returns:
-            One row a bin, from the least to the most likely: `predicted`, `survived`, its spread over the repeats,
-            and `predictions`, their number in all repeats together. The repeats draw other folds of the same
-            passengers: the spread is that of the procedure, not of another sample of passengers.
+            One row per bin, lowest probabilities first: `predicted`, `survived`, `survived_spread` over the repeats,
+            and `predictions`, their number in all repeats. The repeats use different folds of the same passengers, so
+            the spread is that of the procedure, not of another sample.
         """
         binned = pd.concat(self._repeats(split))
         grouped = binned.groupby("bin")
@@ -180,9 +184,9 @@ class Evaluation:
         ).reset_index(drop=True)
 
     def confusion(self, split: str = "stratified") -> dict[str, list[list[float]]]:
-        """Counts of passengers, `mean` and `spread` over the repeats, each of which predicts everybody once.
+        """Return the confusion matrix: `mean` and `spread` over the repeats; each repeat predicts all passengers.
 
-        Rows are the outcomes 0 and 1, columns what was predicted.
+        Rows are the outcomes 0 and 1, columns the predictions 0 and 1.
         """
         counts = np.array(
             [
@@ -193,12 +197,12 @@ class Evaluation:
         return {"mean": counts.mean(axis=0).tolist(), "spread": counts.std(axis=0).tolist()}
 
     def roc(self, split: str = "stratified") -> pd.DataFrame:
-        """ROC curve of the predictions of a repeat: mean and spread over the repeats at `ROC_POINTS` rates."""
+        """Return the ROC curve: mean and spread over the repeats at `ROC_POINTS` false positive rates."""
         grid = np.linspace(0, 1, ROC_POINTS)
         rates = []
         for repeat in self._repeats(split):
             false_positive, true_positive, _ = roc_curve(repeat["survived"], repeat["probability"])
-            # The curve starts at (0, 0) and may rise at once, which interpolation would skip.
+            # The curve may rise vertically at 0, where interpolation would not start at (0, 0).
             rates.append(np.r_[0, np.interp(grid[1:], false_positive, true_positive)])
         return pd.DataFrame(
             {
@@ -209,18 +213,18 @@ class Evaluation:
         )
 
     def calibration_summary(self, split: str = "stratified") -> dict[str, float]:
-        """Three figures of calibration, mean and spread over the repeats.
+        """Return three measures of calibration, mean and spread over the repeats.
 
-        `expected_calibration_error`: mean distance between predicted and observed share over the bins of
-        `calibration`; with 90 passengers a bin it is about 0.03 even where every probability is right. `slope`
-        and `intercept` of the outcome's log-odds over the predicted ones (Cox 1958): 1 and 0 where calibrated,
-        a slope below 1 where predictions are too extreme.
+        `expected_calibration_error` is the mean distance between predicted and observed share over the bins of
+        `calibration`; with 90 passengers per bin it is about 0.03 even for correct probabilities. `slope` and
+        `intercept` are those of the observed over the predicted log-odds (Cox 1958): 1 and 0 for calibrated
+        predictions, a slope below 1 for predictions that are too extreme.
         """
         figures: list[dict[str, float]] = []
         for repeat in self._repeats(split):
             bins = repeat.groupby("bin")
             distance = (bins["probability"].mean() - bins["survived"].mean()).abs()
-            slope, intercept = calibration_line(log_odds(repeat["probability"]), repeat["survived"].to_numpy())
+            slope, intercept = fit_calibration_line(log_odds(repeat["probability"]), repeat["survived"].to_numpy())
             error = float((distance * bins.size()).sum() / len(repeat))
             figures.append({"expected_calibration_error": error, "slope": slope, "intercept": intercept})
         means, spreads = pd.DataFrame(figures).mean(), pd.DataFrame(figures).std(ddof=0)
@@ -231,7 +235,7 @@ class Evaluation:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that is kept with a version, as JSON types."""
+        """Return what is saved with a version, as JSON types."""
         splits = list(dict.fromkeys(self.scores["split"]))
         return {
             "table": self.table().to_dict("records"),
@@ -242,7 +246,7 @@ class Evaluation:
         }
 
     def _repeats(self, split: str) -> list[pd.DataFrame]:
-        """The predictions of a split, one table a repeat, with the calibration bin of each."""
+        """Return the predictions of a split with their calibration bin, one table per repeat."""
         chosen = self.predictions[self.predictions["split"] == split]
         return [
             repeat.assign(bin=pd.qcut(repeat["probability"].rank(method="first"), CALIBRATION_BINS, labels=False))
@@ -250,26 +254,34 @@ class Evaluation:
         ]
 
 
-def split_folds(
-    df: pd.DataFrame, folds: int, repeats: int, seed: int
-) -> Iterator[tuple[str, int, int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield split, repeat, fold and the rows of both parts; in `grouped` no ticket is in both."""
+class Fold(NamedTuple):
+    """One division of the passengers: `train` and `held_out` are positions of rows."""
+
+    split: str
+    repeat: int
+    number: int
+    train: Rows
+    held_out: Rows
+
+
+def cross_validation_folds(df: pd.DataFrame, folds: int, repeats: int, seed: int) -> Iterator[Fold]:
+    """Yield the folds of both splits; in `grouped` no ticket is in both parts."""
     for repeat in range(repeats):
         state = seed + repeat
         stratified = StratifiedKFold(folds, shuffle=True, random_state=state)
         grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=state)
-        for fold, (fitted, left_out) in enumerate(stratified.split(df, df[TARGET])):
-            yield "stratified", repeat, fold, fitted, left_out
-        for fold, (fitted, left_out) in enumerate(grouped.split(df, df[TARGET], df["ticket"])):
-            yield "grouped", repeat, fold, fitted, left_out
+        for number, (train, held_out) in enumerate(stratified.split(df, df[TARGET])):
+            yield Fold("stratified", repeat, number, train, held_out)
+        for number, (train, held_out) in enumerate(grouped.split(df, df[TARGET], df["ticket"])):
+            yield Fold("grouped", repeat, number, train, held_out)
 
 
 def evaluate(
     df: pd.DataFrame, parameters: Parameters, folds: int = 5, repeats: int = 5, workers: int = 2
 ) -> Evaluation:
-    """Fit the model with `parameters` and the baselines on each training part, and score them on the part left out.
+    """Cross-validate the model with `parameters` and the baselines; see `cross_validate`.
 
-    `parameters.seed` also shuffles the folds; see `cross_validate`.
+    `parameters.seed` is also the seed of the folds.
     """
     classifiers = {MODEL: lambda X, y: fit(X, y, parameters), **BASELINES}
     return cross_validate(df, classifiers, folds=folds, repeats=repeats, seed=parameters.seed, workers=workers)
@@ -284,54 +296,54 @@ def cross_validate(
     seed: int = 0,
     workers: int = 2,
 ) -> Evaluation:
-    """Fit the classifiers on each training part, and score them on the part left out.
+    """Fit the classifiers on each training part, and score them on the held-out fold.
 
-    Two splits: `stratified` by outcome, and `grouped`, in which passengers who share a ticket (families, mostly)
-    are on one side, as the stricter figure.
+    There are two splits: `stratified` by outcome, and the stricter `grouped`, in which passengers who share a ticket
+    (mostly families) are in the same fold.
 
     Args:
-        df: One row per passenger, the canonical columns.
-        classifiers: What to fit, by name; whatever is chosen or learned must be so in the fit. Predictions are kept
-            of the one named `MODEL`.
-        folds: Parts of each split.
-        repeats: Times that each split is drawn, with another seed each.
-        seed: Shuffles the folds.
-        workers: Threads; the result does not depend on them.
+        df: One row per passenger with the canonical columns.
+        classifiers: Functions that fit a classifier, by name. All learning and tuning must happen in them. Predictions
+            of the one named `MODEL` are kept.
+        folds: Number of folds.
+        repeats: How often the folds of each split are drawn, with a different seed each time.
+        seed: Seed of the folds.
+        workers: Number of threads; the result does not depend on it.
 
     Raises:
-        ValueError: none of the classifiers is `MODEL`.
+        ValueError: no classifier is named `MODEL`.
     """
     if MODEL not in classifiers:
-        raise ValueError(f"one of the classifiers has to be {MODEL!r}")
+        raise ValueError(f"one of the classifiers must be named {MODEL!r}")
 
-    def run(part: tuple[str, int, int, Any, Any]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-        split, repeat, fold, fitted, left_out = part
+    def run(fold: Fold) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+        split, repeat, number, train, held_out = fold
         X, y = df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy()
         scores = []
         for name, fit_classifier in classifiers.items():
-            classifier = fit_classifier(X.iloc[fitted], y[fitted])
-            probability = classifier.predict_proba(X.iloc[left_out])[:, 1].astype(float)
-            values = {metric: score(y[left_out], probability) for metric, score in METRICS.items()}
-            scores.append({"split": split, "classifier": name, "repeat": repeat, "fold": fold, **values})
+            classifier = fit_classifier(X.iloc[train], y[train])
+            probability = classifier.predict_proba(X.iloc[held_out])[:, 1].astype(float)
+            values = {metric: score(y[held_out], probability) for metric, score in METRICS.items()}
+            scores.append({"split": split, "classifier": name, "repeat": repeat, "fold": number, **values})
             if name == MODEL:
                 predictions = pd.DataFrame(
                     {
                         "split": split,
                         "repeat": repeat,
-                        "row": left_out,
-                        "survived": y[left_out],
+                        "row": held_out,
+                        "survived": y[held_out],
                         "probability": probability,
                     }
                 )
         return scores, predictions
 
-    # Each worker fits with one thread: pools of threads inside would wait for each other, ten times slower. The
-    # limit of the linear algebra is one for the process, that of OpenMP one for each thread.
+    # Each worker fits with one thread: nested thread pools would be ten times slower. The limit of the linear algebra
+    # library applies to the process, that of OpenMP to each thread.
     with (
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(workers, initializer=lambda: threadpool_limits(1, user_api="openmp")) as executor,
     ):
-        results = list(executor.map(run, split_folds(df, folds, repeats, seed)))
+        results = list(executor.map(run, cross_validation_folds(df, folds, repeats, seed)))
     return Evaluation(
         scores=pd.DataFrame([score for scores, _ in results for score in scores]),
         predictions=pd.concat([predictions for _, predictions in results], ignore_index=True),

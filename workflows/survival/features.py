@@ -1,4 +1,4 @@
-"""What the model looks at: one function from a passenger to numbers, for training and serving alike."""
+"""The features of the model. Training and serving compute them with the same code."""
 
 import copy
 import math
@@ -17,19 +17,19 @@ from sklearn.utils.validation import check_is_fitted
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, Value
 
 NAN = math.nan
-# Boys were styled Master up to about twelve.
+# Boys had the title Master until about the age of twelve.
 BOY_AGE_YEARS = 13
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One input of the model.
+    """One feature.
 
-    Args:
-        description: What the number means, in words that fit an explanation.
-        attributes: The passenger's attributes that it comes from.
-        direction: 1 where more can only raise the predicted probability, -1 where it can only lower it, 0
-            where the data decide.
+    Attributes:
+        description: Meaning of the number, as text for an explanation.
+        attributes: The attributes of the passenger that it is computed from.
+        direction: Monotonic constraint: 1 if a larger value never lowers the predicted probability, -1 if it never
+            raises it, 0 without a constraint.
     """
 
     description: str
@@ -39,21 +39,21 @@ class Feature:
 
 FEATURES: dict[str, Feature] = {
     "is_female": Feature("is a woman or a girl", ("sex",), 1),
-    "pclass": Feature("class of the ticket, 1 the best", ("pclass",), -1),
+    "pclass": Feature("class of the ticket, 1 is the best", ("pclass",), -1),
     "age": Feature("age in years", ("age",)),
     "fare": Feature("fare of the ticket in pounds", ("fare",)),
-    "fare_per_person": Feature("fare divided by the people who travel together", ("fare", "ticket")),
-    "family_size": Feature("the passenger and relatives on board", ("sibsp", "parch")),
-    "group_size": Feature("people who travel together, by family or ticket", ("sibsp", "parch", "ticket")),
+    "fare_per_person": Feature("fare divided by the number of people who travel together", ("fare", "ticket")),
+    "family_size": Feature("number of relatives on board and the passenger", ("sibsp", "parch")),
+    "group_size": Feature("number of people who travel together, by family or ticket", ("sibsp", "parch", "ticket")),
     "is_woman_or_boy": Feature("a woman, a girl or a boy by sex, title and age", ("sex", "_name", "age"), 1),
     "has_rare_title": Feature("an officer's, clergyman's, doctor's or noble title", ("_name",)),
     "deck": Feature("deck of the cabin, 1 for A at the top", ("cabin",)),
     "boarded_at_southampton": Feature("came on board at Southampton", ("embarked",)),
     "ticket_number": Feature("number at the end of the ticket", ("ticket",)),
-    "ticket_length": Feature("characters of the ticket, which tell the series it was sold in", ("ticket",)),
-    # Men are left out: nearly all died, whoever was with them.
+    "ticket_length": Feature("number of characters of the ticket, which depends on its series", ("ticket",)),
+    # Without men: nearly all of them died, whoever travelled with them.
     "companions_survived": Feature(
-        "share of known women, girls and boys on the same ticket who survived", ("ticket", "_name"), 1
+        "share of survivors among the other known women, girls and boys on the same ticket", ("ticket", "_name"), 1
     ),
 }
 FEATURE_NAMES: tuple[str, ...] = tuple(FEATURES)
@@ -73,23 +73,23 @@ _RARE_TITLES = frozenset(
 )
 _TITLE = re.compile(r"(?:the\s+)?([a-z]+)(\.?)(?:\s+|$)", re.IGNORECASE)
 _TICKET_NUMBER = re.compile(r"\d+$")
-# What tells people on one ticket apart; class, fare, cabin and port are those of the ticket.
+# Attributes that differ between people on one ticket; class, fare, cabin and port belong to the ticket.
 _PERSONAL = ("sex", "age", "sibsp", "parch")
-# Hundreds of digits would be infinite, which XGBoost refuses.
+# Hundreds of digits would become infinite, which XGBoost refuses.
 _LARGEST_TICKET_NUMBER = 1e9
 
 
 def title_of(name: str) -> str | None:
-    """Return `man`, `boy`, `woman` or `rare` from the title in a name; None where it has no known title.
+    """Return the kind of the title in a name: `man`, `boy`, `woman` or `rare`, None without a known title.
 
-    A title follows the comma (`Kim, Mr. Min`) or stands first (`Mr Min Kim`). Rare ones need their full
-    stop, because `Don` and `Major` are also given names.
+    A title follows the comma (`Kim, Mr. Min`) or comes first (`Mr Min Kim`). Rare titles need a full stop, because
+    `Don` and `Major` are also given names.
     """
     return _parse_name(name)[0]
 
 
 def _parse_name(name: str) -> tuple[str | None, str]:
-    """Return the title as `title_of` does, and the name without it, in lower case."""
+    """Return the kind of the title (see `title_of`), and the name without title in lower case."""
     surname, comma, rest = name.partition(",") if "," in name else ("", "", name)
     rest = rest.strip()
     match = _TITLE.match(rest)
@@ -103,15 +103,19 @@ def _parse_name(name: str) -> tuple[str | None, str]:
 
 
 def deck_of(cabin: str) -> str:
-    """Return the letter of the deck, the first one of a cabin such as `C23 C25 C27` or `F G73`."""
+    """Return the letter of the deck, which is the first letter of a cabin such as `C23 C25 C27` or `F G73`."""
     return cabin[:1].upper()
 
 
 @dataclass(frozen=True)
 class _Companion:
-    """A passenger of the training part, as others on the same ticket see them.
+    """A passenger of the training part as a companion of others on the same ticket.
 
-    The name is without its title; `personal` are the values of `_PERSONAL`.
+    Attributes:
+        name: Name without title, in lower case.
+        personal: Values of the attributes `_PERSONAL`.
+        is_woman_or_boy: Whether the passenger is a woman, girl or boy.
+        survived: 1 or 0.
     """
 
     name: str | None
@@ -121,21 +125,22 @@ class _Companion:
 
 
 class PassengerFeatures(TransformerMixin, BaseEstimator):
-    """Turn passengers into `FEATURE_NAMES`, float32, NaN where an input is missing.
+    """Compute the features `FEATURE_NAMES` of passengers as float32, NaN if an input is missing.
 
-    Learned from the training part alone: who held which ticket and survived, and which tickets, decks and
-    ports occurred. Nobody is their own companion: rows of the same ticket with the same name, whatever the title,
-    or with the same sex, age and relatives on board, are the passenger; where callers give no title, what they leave
-    out of these does not tell apart either. A row of the training part therefore gets the same features at fitting
-    and later, with nothing of its own outcome in them, and a new passenger gets them too.
+    Fitting learns from the training part who held which ticket and survived, and which titles, decks and ports occur.
+
+    Nobody counts as their own companion. A row with the same ticket is the same person if the name without title is
+    equal, or if sex, age and relatives on board are equal. Without a title, attributes that the caller does not give
+    count as equal. So a passenger of the training part gets the same features when the model is fitted and later, and
+    none of them depends on the passenger's own outcome.
     """
 
     def fit(self, X: pd.DataFrame, y: npt.ArrayLike) -> Self:
-        """Learn the groups and the values known.
+        """Learn the groups of companions and the values that occur.
 
         Args:
-            X: Passengers with the attribute columns, one row each; rows without a ticket join no group.
-            y: Whether each survived, 0 or 1.
+            X: One row per passenger with the attribute columns; a passenger without a ticket belongs to no group.
+            y: Outcome of each passenger, 0 or 1.
         """
         companions: dict[str, list[_Companion]] = defaultdict(list)
         seen: dict[str, set[Value]] = {"deck": set(), "embarked": set(), "title": set()}
@@ -143,7 +148,7 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             ticket, cabin = record["ticket"], record["cabin"]
             title, name = _title_and_name(record)
             if ticket is not None:
-                woman_or_boy = _is_woman_or_boy(record["sex"], title, _number(record["age"])) == 1
+                woman_or_boy = _is_woman_or_boy(record["sex"], title, _to_float(record["age"])) == 1
                 companions[str(ticket)].append(_Companion(name, _personal(record), woman_or_boy, float(survived)))
             if cabin is not None:
                 seen["deck"].add(deck_of(str(cabin)))
@@ -157,83 +162,83 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
         return self
 
     def without_companions(self) -> Self:
-        """Return a copy that knows nobody: everyone's features come out as those of a stranger."""
+        """Return a copy without known companions: it computes features as for strangers."""
         check_is_fitted(self, "companions_")
         other = copy.copy(self)
         other.companions_ = {}
         return other
 
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:
-        """Return an array of shape (passengers, features); no row depends on another."""
+        """Return an array of shape (passengers, features). Rows do not depend on each other."""
         check_is_fitted(self, "companions_")
         rows = [self.row(record) for record in _records(X)]
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(FEATURE_NAMES))
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[np.object_]:  # noqa: ARG002
-        """Names of the columns of `transform`."""
+        """Return the names of the columns of `transform`."""
         return np.array(FEATURE_NAMES, dtype=object)
 
     def row(self, passenger: Mapping[str, Value]) -> list[float]:
-        """Return the features of one passenger, given the ten attributes with None where missing."""
+        """Return the features of one passenger, given the ten attributes; None means missing."""
         title, name = _title_and_name(passenger)
         others = self._companions(passenger, title, name)
-        fates = [other.survived for other in others if other.is_woman_or_boy]
-        family = _number(passenger["sibsp"]) + _number(passenger["parch"]) + 1
+        outcomes = [other.survived for other in others if other.is_woman_or_boy]
+        family = _to_float(passenger["sibsp"]) + _to_float(passenger["parch"]) + 1
         group = max(family, len(others) + 1) if not math.isnan(family) else NAN
-        fare = _number(passenger["fare"])
+        fare = _to_float(passenger["fare"])
         ticket = None if passenger["ticket"] is None else str(passenger["ticket"])
         number = _TICKET_NUMBER.search(ticket) if ticket else None
         features = {
             "is_female": NAN if passenger["sex"] is None else float(passenger["sex"] == "female"),
-            "pclass": _number(passenger["pclass"]),
-            "age": _number(passenger["age"]),
+            "pclass": _to_float(passenger["pclass"]),
+            "age": _to_float(passenger["age"]),
             "fare": fare,
             "fare_per_person": fare / group,
             "family_size": family,
             "group_size": group,
-            "is_woman_or_boy": _is_woman_or_boy(passenger["sex"], title, _number(passenger["age"])),
+            "is_woman_or_boy": _is_woman_or_boy(passenger["sex"], title, _to_float(passenger["age"])),
             "has_rare_title": NAN if title is None else float(title == "rare"),
             "deck": NAN if passenger["cabin"] is None else _DECKS.get(deck_of(str(passenger["cabin"])), NAN),
             "boarded_at_southampton": NAN if passenger["embarked"] is None else float(passenger["embarked"] == "S"),
             "ticket_number": min(float(number.group()), _LARGEST_TICKET_NUMBER) if number else NAN,
             "ticket_length": float(len(ticket)) if ticket else NAN,
-            "companions_survived": sum(fates) / len(fates) if fates else NAN,
+            "companions_survived": sum(outcomes) / len(outcomes) if outcomes else NAN,
         }
         return [features[name] for name in FEATURE_NAMES]
 
     def unseen(self, passenger: Mapping[str, Value]) -> list[str]:
-        """Name the attributes whose value tells the model nothing it learned, or lies outside its range.
+        """Return the attributes whose value did not occur in the training part, or is outside its range.
 
-        A name counts by its title, a cabin by its deck, a ticket by its group.
+        Of a name the title counts, of a cabin the deck.
         """
-        learned: dict[str, bool] = {
+        is_known: dict[str, bool] = {
             "_name": passenger["_name"] is None or title_of(str(passenger["_name"])) in self.seen_["title"],
             "ticket": str(passenger["ticket"]) in self.companions_,
             "cabin": passenger["cabin"] is None or deck_of(str(passenger["cabin"])) in self.seen_["deck"],
             "embarked": passenger["embarked"] in self.seen_["embarked"],
         }
         for name, (lowest, highest) in self.ranges_.items():
-            learned[name] = lowest <= _number(passenger[name]) <= highest
-        return [n for n in ATTRIBUTE_NAMES if passenger[n] is not None and not learned.get(n, True)]
+            is_known[name] = lowest <= _to_float(passenger[name]) <= highest
+        return [n for n in ATTRIBUTE_NAMES if passenger[n] is not None and not is_known.get(n, True)]
 
     def _companions(self, passenger: Mapping[str, Value], title: str | None, name: str | None) -> list[_Companion]:
-        """Return the known others on the same ticket; `name` is the passenger's, without its title."""
+        """Return the known companions on the same ticket; `name` is the passenger's name without title."""
         group = self.companions_.get(str(passenger["ticket"]), [])
         if not group or passenger["ticket"] is None:
             return []
         personal = _personal(passenger)
 
-        def is_the_passenger(other: _Companion) -> bool:
+        def is_same_person(other: _Companion) -> bool:
             return other.name == name or all(
-                mine == theirs or (mine is None and title is None)
-                for mine, theirs in zip(personal, other.personal, strict=True)
+                value == other_value or (value is None and title is None)
+                for value, other_value in zip(personal, other.personal, strict=True)
             )
 
-        return [other for other in group if not is_the_passenger(other)]
+        return [other for other in group if not is_same_person(other)]
 
 
 def _records(X: pd.DataFrame) -> list[dict[str, Value]]:
-    """Return the attributes of each row, None where missing."""
+    """Return the attributes of each row; None means missing."""
     columns: dict[str, list[Any]] = {}
     for name in ATTRIBUTE_NAMES:
         column = X[name]
@@ -249,7 +254,7 @@ def _personal(passenger: Mapping[str, Value]) -> tuple[Value, ...]:
     return tuple(passenger[name] for name in _PERSONAL)
 
 
-def _number(value: Value) -> float:
+def _to_float(value: Value) -> float:
     return NAN if value is None else float(value)
 
 

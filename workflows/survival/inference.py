@@ -1,4 +1,4 @@
-"""Predictions with their exact explanation, one at a time and in batches."""
+"""Predictions with exact contributions of the features, for one passenger and for batches."""
 
 import logging
 import math
@@ -21,47 +21,47 @@ from workflows.survival.registry import METADATA_FILE, MODEL_FILE, POINTER_FILE,
 
 logger = logging.getLogger(__name__)
 
-# What the folder of models looked like, and what it gave to serve.
-_Listing = tuple[str, tuple[tuple[str, int, int, int], ...]]
-# In place of a version the reason why none can serve.
-_cache: tuple[_Listing, Version | str] | None = None
-_loading = threading.Lock()
+# Path of the models folder, and path, modification time, inode and size of its files.
+_FolderState = tuple[str, tuple[tuple[str, int, int, int], ...]]
+# State of the folder when it was read, and the serving version or the reason why there is none.
+_cache: tuple[_FolderState, Version | str] | None = None
+_loading_lock = threading.Lock()
 
 
 def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict[str, Any]:
-    """Predict whether one passenger survives, from the version of the model that serves.
+    """Predict whether one passenger survives, with the serving version.
 
     Args:
         variables: The ten attributes `pclass, _name, sex, age, sibsp, parch, ticket, fare, cabin, embarked`, as text or
-            numbers; left out, None or empty means missing. Other names are ignored.
-        models_dir: Folder of the versions; a version promoted is used from the next call on.
+            numbers; absent, None or empty means missing. Other names are ignored.
+        models_dir: Folder of the versions; a promoted version is used from the next call on.
 
     Returns:
-        JSON types. `survived` 0 or 1 and `probability`; `passenger`, the attributes as understood;
-        `contributions`, log-odds of each feature (TreeSHAP, exact: Lundberg et al. 2020) which add up with
-        `base_value` to the log-odds of `probability`; `missing`, attributes without a value; `unseen`,
-        attributes whose value the model learned nothing about; `model_version`.
+        JSON types: `survived` (0 or 1); `probability`; `passenger`, the parsed attributes; `contributions` of each
+        feature in log-odds (exact TreeSHAP, Lundberg et al. 2020), whose sum plus `base_value` is the log-odds of
+        `probability`; `missing`, attributes without a value; `unseen`, attributes whose value did not occur in the
+        training data; `model_version`.
 
     Raises:
         InvalidInputError: `.fields` names every wrong attribute.
-        NotReadyError: no model was trained yet.
+        NotReadyError: there is no usable version.
     """
-    # Wrong input is said first: it needs no model.
+    # Parse first: wrong input is reported even if there is no model.
     passenger = parse_attributes(variables)
-    return predict_with(_serving(models_dir), passenger)
+    return predict_with(_cached_version(models_dir), passenger)
 
 
 def load_model(models_dir: Path) -> Version:
-    """Return the version that serves, loaded where that is not done yet.
+    """Return the serving version; load it unless it is cached.
 
     Raises:
-        NotReadyError: no model was trained yet.
+        NotReadyError: there is no usable version.
     """
-    return _serving(models_dir)
+    return _cached_version(models_dir)
 
 
 def predict_with(version: Version, passenger: Mapping[str, Value]) -> dict[str, Any]:
-    """Predict with a given version; see `predict_passenger`, with the attributes parsed already."""
+    """Predict a passenger with a given version; `passenger` holds parsed attributes. Returns as `predict_passenger`."""
     features = version.pipeline["features"]
     row = np.array([features.row(passenger)], dtype=np.float32)
     *contributions, base_value = _contributions(version, row)[0]
@@ -79,16 +79,16 @@ def predict_with(version: Version, passenger: Mapping[str, Value]) -> dict[str, 
 
 
 def predict_batch(version: Version, df: pd.DataFrame, workers: int = 2) -> pd.DataFrame:
-    """Predict many passengers with a given version: the same numbers as `predict_with` one by one.
+    """Predict many passengers with a given version, with the same results as `predict_with`.
 
     Args:
-        version: What to predict with.
-        df: One row per passenger, the attribute columns, parsed, NaN or None where missing.
-        workers: Threads; nearly all of the time goes into the contributions.
+        version: The version.
+        df: One row per passenger with the parsed attribute columns; NaN or None means missing.
+        workers: Number of threads that compute contributions, which takes most of the time.
 
     Returns:
-        A table with the index of `df`: `survived`, `probability`, `base_value`, and the contribution of each feature
-        by its name.
+        A table with the index of `df`: `survived`, `probability`, `base_value`, and a column of contributions for each
+        feature.
     """
     rows = version.pipeline["features"].transform(df)
     parts = [part for part in np.array_split(rows, workers) if len(part)]
@@ -103,35 +103,35 @@ def predict_batch(version: Version, df: pd.DataFrame, workers: int = 2) -> pd.Da
 
 
 def _contributions(version: Version, rows: npt.NDArray[np.float32]) -> list[list[float]]:
-    """Return the log-odds of each feature and, last, the base value, a list for each row."""
+    """Return for each row the contributions of the features in log-odds, and the base value as last element."""
     matrix = xgb.DMatrix(rows, nthread=1)
     contributions = version.pipeline["model"].get_booster().predict(matrix, pred_contribs=True)
     return contributions.astype(float).tolist()
 
 
 def _probability(contributions: list[float], base_value: float) -> float:
-    # The contributions add up to the prediction, so one pass through the trees gives both.
+    # The contributions add up to the prediction, so the trees are evaluated once for both.
     return 1 / (1 + math.exp(-(base_value + sum(contributions))))
 
 
-def _serving(models_dir: Path) -> Version:
-    """Return the version to use; read from disk only where the folder has changed since, also where none can serve."""
+def _cached_version(models_dir: Path) -> Version:
+    """Return the serving version; read from disk only if the folder has changed since the last call."""
     global _cache  # noqa: PLW0603
-    listing = _list(models_dir)
+    state = _folder_state(models_dir)
     cached = _cache
-    if cached is None or cached[0] != listing:
-        with _loading:
-            if _cache is None or _cache[0] != listing:
-                _cache = (listing, _load_serving(models_dir))
+    if cached is None or cached[0] != state:
+        with _loading_lock:
+            if _cache is None or _cache[0] != state:
+                _cache = (state, _load_serving_version(models_dir))
             cached = _cache
     if isinstance(cached[1], str):
-        # A new error each time: one that is raised again collects the frames of all who met it.
+        # Raise a new error each time: one that is raised again accumulates the tracebacks of all callers.
         raise NotReadyError(cached[1])
     return cached[1]
 
 
-def _load_serving(models_dir: Path) -> Version | str:
-    """Read the version that serves, or say why there is none."""
+def _load_serving_version(models_dir: Path) -> Version | str:
+    """Return the serving version, or the reason why there is none."""
     try:
         version = serving_version(models_dir)
     except NotReadyError as error:
@@ -140,17 +140,17 @@ def _load_serving(models_dir: Path) -> Version | str:
     return version
 
 
-def _list(models_dir: Path) -> _Listing:
-    """Versions with their files and the pointer, as they were last changed: what is repaired or damaged is noticed."""
+def _folder_state(models_dir: Path) -> _FolderState:
+    """Return the state of all versions and of `serving.json`, so that a repaired or damaged file is noticed."""
     names = version_names(models_dir)
     files = [f"{name}/{file}" for name in names for file in (MODEL_FILE, METADATA_FILE)]
     stamps = []
     for path in (POINTER_FILE, *names, *files):
         try:
-            # Joined as text, which is faster, as every prediction does it.
+            # Faster than joining paths; every prediction does this.
             stat = os.stat(f"{models_dir}/{path}")
         except (FileNotFoundError, NotADirectoryError):
             continue
-        # The pointer is replaced as a whole, perhaps twice within one tick of the clock.
+        # With the inode, because the pointer may be replaced twice within one tick of the clock.
         stamps.append((path, stat.st_mtime_ns, stat.st_ino, stat.st_size))
     return str(models_dir), tuple(stamps)

@@ -1,7 +1,7 @@
-"""The plots of the model card: each a function from figures to an inline SVG, the same bytes for the same input.
+"""The plots of the model card. Each function returns an inline SVG, with the same bytes for the same input.
 
-Colours are CSS variables, so a plot follows the page into dark mode and onto paper, and text is text. Drawn without
-pyplot, so no display and no state of matplotlib's is involved but its settings, which a lock guards.
+Colours are CSS variables, so that plots adapt to dark mode and print, and text stays text. pyplot is not used, so no
+display is needed; matplotlib's global settings are guarded by a lock.
 """
 
 import io
@@ -17,7 +17,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# What matplotlib draws with, and what the page says instead.
+# CSS variable of the page -> colour that matplotlib draws with, which is replaced by the variable.
 COLORS: Mapping[str, str] = {
     "ink": "#1b1f24",
     "muted": "#5b6571",
@@ -48,20 +48,20 @@ _SETTINGS: dict[str, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-_drawing = threading.Lock()
+_matplotlib_lock = threading.Lock()
 
 
-def calibration(bins: Sequence[Mapping[str, float]], title: str, alt: str) -> str:
-    """Draw the share of survivors over the predicted probability, one point a bin, beside the diagonal.
+def calibration(bins: Sequence[Mapping[str, float]], title: str, alt_text: str) -> str:
+    """Draw the share of survivors against the predicted probability, one point per bin, and the diagonal.
 
     Args:
-        bins: `predicted`, `survived` and `survived_spread` of each.
-        title: Above the plot.
-        alt: What the plot says, for those who do not see it.
+        bins: `predicted`, `survived` and `survived_spread` of each bin.
+        title: Title of the plot.
+        alt_text: Text alternative for people who cannot see the plot.
     """
 
     def draw(axes: Axes) -> None:
-        _unit_square(axes, "predicted probability", "share that survived")
+        _unit_square(axes, "predicted probability", "share of survivors")
         predicted, survived = _column(bins, "predicted"), _column(bins, "survived")
         axes.errorbar(
             predicted,
@@ -75,21 +75,21 @@ def calibration(bins: Sequence[Mapping[str, float]], title: str, alt: str) -> st
         )
         axes.set_title(title)
 
-    return _svg(f"calibration {title}", (3.6, 3.5), alt, draw)
+    return _draw_svg(f"calibration {title}", (3.6, 3.5), alt_text, draw)
 
 
-def roc(curves: Mapping[str, Sequence[Mapping[str, float]]], alt: str) -> str:
-    """Draw the ROC curve of each split with its spread, beside the diagonal.
+def roc(curves: Mapping[str, Sequence[Mapping[str, float]]], alt_text: str) -> str:
+    """Draw the ROC curve of each split with its spread, and the diagonal.
 
     Args:
-        curves: The points of each split: `false_positive_rate`, `true_positive_rate` and its `_spread`.
-        alt: What the plot says.
+        curves: Points of each split: `false_positive_rate`, `true_positive_rate`, `true_positive_rate_spread`.
+        alt_text: Text alternative.
     """
 
     def draw(axes: Axes) -> None:
         _unit_square(axes, "false positive rate", "true positive rate")
-        looks = (("first", "-"), ("second", "--"))
-        for (split, points), (color, line) in zip(curves.items(), looks, strict=False):
+        styles = (("first", "-"), ("second", "--"))
+        for (split, points), (color, line) in zip(curves.items(), styles, strict=False):
             x, y = _column(points, "false_positive_rate"), _column(points, "true_positive_rate")
             spread = _column(points, "true_positive_rate_spread")
             low, high = np.clip(y - spread, 0, 1), np.clip(y + spread, 0, 1)
@@ -97,17 +97,17 @@ def roc(curves: Mapping[str, Sequence[Mapping[str, float]]], alt: str) -> str:
             axes.plot(x, y, color=COLORS[color], linestyle=line, linewidth=1.4, label=split)
         axes.legend(loc="lower right")
 
-    return _svg("roc", (3.6, 3.5), alt, draw)
+    return _draw_svg("roc", (3.6, 3.5), alt_text, draw)
 
 
-def confusion(mean: Sequence[Sequence[float]], spread: Sequence[Sequence[float]], title: str, alt: str) -> str:
-    """Draw counts of passengers by outcome (rows) and prediction (columns), darker where there are more.
+def confusion(mean: Sequence[Sequence[float]], spread: Sequence[Sequence[float]], title: str, alt_text: str) -> str:
+    """Draw the confusion matrix: outcome in rows, prediction in columns, higher counts darker.
 
     Args:
-        mean: Of the counts, `[[true negative, false positive], [false negative, true positive]]`.
-        spread: Of the same.
-        title: Above the plot.
-        alt: What the plot says.
+        mean: Mean counts, `[[true negative, false positive], [false negative, true positive]]`.
+        spread: Spread of these counts.
+        title: Title of the plot.
+        alt_text: Text alternative.
     """
 
     def draw(axes: Axes) -> None:
@@ -119,32 +119,32 @@ def confusion(mean: Sequence[Sequence[float]], spread: Sequence[Sequence[float]]
                 axes.fill_between([predicted, predicted + 1], outcome, outcome + 1, color=color, alpha=shade, lw=0)
                 text = f"{count:.0f} ± {deviation:.0f}"
                 axes.text(predicted + 0.5, outcome + 0.5, text, ha="center", va="center", fontsize=12)
-        axes.set(xlim=(0, 2), ylim=(2, 0), xlabel="predicted", ylabel="what happened", title=title)
+        axes.set(xlim=(0, 2), ylim=(2, 0), xlabel="predicted", ylabel="actual", title=title)
         names = ["died", "survived"]
         axes.set_xticks([0.5, 1.5], names)
         axes.set_yticks([0.5, 1.5], names, rotation=90, va="center")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
 
-    return _svg(f"confusion {title}", (3.6, 2.8), alt, draw)
+    return _draw_svg(f"confusion {title}", (3.6, 2.8), alt_text, draw)
 
 
-def importance(features: Mapping[str, float], alt: str) -> str:
-    """Draw the mean size of each feature's contribution, in log-odds, in the given order from the top."""
+def importance(features: Mapping[str, float], alt_text: str) -> str:
+    """Draw the mean absolute contribution of each feature in log-odds, from top to bottom in the given order."""
 
     def draw(axes: Axes) -> None:
         axes.barh(list(features), list(features.values()), color=COLORS["first"], height=0.65)
         axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)  # type: ignore[arg-type]
         axes.margins(x=0.12)
         axes.invert_yaxis()
-        axes.set_xlabel("mean size of the contribution, log-odds")
+        axes.set_xlabel("mean absolute contribution, log-odds")
         _only_vertical_grid(axes)
 
-    return _svg("importance", (6.4, 0.8 + 0.26 * len(features)), alt, draw)
+    return _draw_svg("importance", (6.4, 0.8 + 0.26 * len(features)), alt_text, draw)
 
 
-def contributions(parts: Mapping[str, float], title: str, alt: str) -> str:
-    """Draw what raised and what lowered one prediction, in log-odds, in the given order from the top."""
+def contributions(parts: Mapping[str, float], title: str, alt_text: str) -> str:
+    """Draw the contributions to one prediction in log-odds, from top to bottom in the given order."""
 
     def draw(axes: Axes) -> None:
         values = list(parts.values())
@@ -157,21 +157,20 @@ def contributions(parts: Mapping[str, float], title: str, alt: str) -> str:
         axes.set(xlabel="contribution, log-odds", title=title)
         _only_vertical_grid(axes)
 
-    return _svg(f"contributions {title}", (4.4, 0.9 + 0.27 * len(parts)), alt, draw)
+    return _draw_svg(f"contributions {title}", (4.4, 0.9 + 0.27 * len(parts)), alt_text, draw)
 
 
-def groups(rows: Sequence[Mapping[str, Any]], alt: str) -> str:
-    """Draw the observed share of survivors with its interval and the mean prediction, one line a group.
+def groups(rows: Sequence[Mapping[str, Any]], alt_text: str) -> str:
+    """Draw the share of survivors with its confidence interval and the mean prediction, one line per group.
 
     Args:
-        rows: `attribute` and `name` of each group, `passengers` (how many), `survived` (share), `low` and `high` (its
-            interval), `predicted` (mean probability).
-        alt: What the plot says.
+        rows: Groups as `card.survival_by_group` returns them.
+        alt_text: Text alternative.
     """
 
     def draw(axes: Axes) -> None:
         attributes = [row["attribute"] for row in rows]
-        # Half a line is left free between two attributes.
+        # Half a line of space between two attributes.
         gaps = np.cumsum([0] + [before != after for before, after in pairwise(attributes)])
         y = np.arange(len(rows)) + 0.5 * gaps
         survived = _column(rows, "survived")
@@ -184,7 +183,7 @@ def groups(rows: Sequence[Mapping[str, Any]], alt: str) -> str:
             markersize=5,
             linewidth=1.2,
             capsize=2.5,
-            label="survived, with its 95 % interval",
+            label="survived, 95 % confidence interval",
         )
         axes.scatter(
             _column(rows, "predicted"),
@@ -195,7 +194,7 @@ def groups(rows: Sequence[Mapping[str, Any]], alt: str) -> str:
             edgecolors=COLORS["second"],
             linewidths=1.4,
             zorder=3,
-            label="predicted, mean",
+            label="mean prediction",
         )
         axes.set_yticks(y, [f"{row['attribute']}: {row['name']} ({row['passengers']})" for row in rows])
         axes.set(xlim=(-0.02, 1.02), xlabel="share of the group")
@@ -203,7 +202,7 @@ def groups(rows: Sequence[Mapping[str, Any]], alt: str) -> str:
         axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
         _only_vertical_grid(axes)
 
-    return _svg("groups", (6.4, 1.1 + 0.27 * len(rows)), alt, draw)
+    return _draw_svg("groups", (6.4, 1.1 + 0.27 * len(rows)), alt_text, draw)
 
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:
@@ -222,22 +221,22 @@ def _column(rows: Sequence[Mapping[str, float]], name: str) -> Any:
     return np.array([row[name] for row in rows], dtype=float)
 
 
-def _svg(name: str, inches: tuple[float, float], alt: str, draw: Callable[[Axes], None]) -> str:
-    """Draw on a new figure and return it as an element of a page; `name` keeps its ids apart from others'."""
-    with _drawing, style.context(["default", _SETTINGS]):
+def _draw_svg(name: str, inches: tuple[float, float], alt_text: str, draw: Callable[[Axes], None]) -> str:
+    """Draw a new figure and return it as an SVG element; `name` makes the ids unique within the page."""
+    with _matplotlib_lock, style.context(["default", _SETTINGS]):
         figure = Figure(figsize=inches, layout="constrained")
         draw(figure.add_subplot())
         buffer = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    return _inline(buffer.getvalue(), re.sub(r"\W+", "-", name), alt)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=no_metadata)
+    return _embed_svg(buffer.getvalue(), re.sub(r"\W+", "-", name), alt_text)
 
 
-def _inline(svg: str, name: str, alt: str) -> str:
-    """Make a file of matplotlib's an element of a page: its ids, fonts and colours become the page's."""
+def _embed_svg(svg: str, name: str, alt_text: str) -> str:
+    """Turn an SVG file of matplotlib into an element of a page, with unique ids and the page's fonts and colours."""
     head, body = svg[svg.index("<svg") :].split(">", 1)
     view = head.partition('viewBox="')[2].partition('"')[0]
-    # A style sheet inside would be one for the whole page.
+    # A style sheet inside the SVG would apply to the whole page.
     body = re.sub(r"<!--.*?-->|<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r"<defs>\s*</defs>", "", body)
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', body))
@@ -248,4 +247,4 @@ def _inline(svg: str, name: str, alt: str) -> str:
     for variable, color in COLORS.items():
         body = body.replace(color, f"var(--{variable})")
     body = " ".join(body.split())
-    return f'<svg viewBox="{view}" role="img" aria-label="{escape(alt)}">{body}'
+    return f'<svg viewBox="{view}" role="img" aria-label="{escape(alt_text)}">{body}'

@@ -1,4 +1,4 @@
-"""Check, train, evaluate, keep, and promote or reject: what the training block does."""
+"""The training block: check the data, evaluate and fit the model, save it, and promote it if the rules allow."""
 
 import logging
 import time
@@ -16,9 +16,9 @@ from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, COLUMN_NAMES, KEY, TARGET
 from workflows.survival import registry
 from workflows.survival.card import CARD_FILE, as_block_output, model_card
-from workflows.survival.checks import Check, check_data, profile
+from workflows.survival.checks import CheckResult, check_data, profile
 from workflows.survival.evaluation import MODEL, Evaluation, evaluate
-from workflows.survival.promotion import fold_scores, judge
+from workflows.survival.promotion import decide_promotion, fold_scores
 from workflows.survival.training import Parameters, fit
 
 logger = logging.getLogger(__name__)
@@ -35,29 +35,30 @@ def train_survival_model(
     repeats: int = REPEATS,
     accept_drift: bool | str = False,
 ) -> pd.DataFrame:
-    """Check the data, evaluate and fit the model, keep it as a candidate, and promote it if the rules allow.
+    """Check the data, evaluate and fit the model, save it as a candidate, and promote it if the rules allow.
 
-    Where a version was made of the same data, code, parameters and libraries, it would come out the same again,
-    so nothing is trained: a block that runs twice changes nothing, whether that version serves or was rejected.
-    It is judged again, because another may serve now; one that somebody has replaced by hand stays replaced.
+    If a version with the same data, code, parameters and libraries exists, nothing is trained: the result would be the
+    same. That version is compared again, because another one may serve now. A version that a person has replaced is not
+    promoted again.
 
     Args:
-        df: One row per passenger, the canonical columns.
+        df: One row per passenger, with the canonical columns.
         models_dir: Folder of the versions.
-        parameters: Of the model.
-        repeats: Times that each split of the evaluation is drawn.
-        accept_drift: The data may differ much from what the last version was trained on; also as text.
+        parameters: Parameters of the model.
+        repeats: How often the cross-validation is repeated, with different folds each time.
+        accept_drift: Whether to train on data that differ strongly from those of the serving version. Text such as
+            "true" is accepted.
 
     Returns:
-        One row per split and classifier with the mean and the spread of each metric, the number of
-        passengers, the version, and its `model_status`: `serving`, `rejected` and so on, see `registry.Status`.
+        One row per split and classifier: mean and spread of each metric, the number of passengers, the version and its
+        `model_status` (see `registry.Status`).
 
     Raises:
-        InvalidInputError: `.fields` names each failed check, or `accept_drift`; what serves stays.
-        NotReadyError: another training has not ended in time.
+        InvalidInputError: `.fields` names each failed check, or `accept_drift`; the serving version stays.
+        NotReadyError: another training has not finished before the timeout.
     """
-    checks = check_data(df, registry.last_profile(models_dir), FOLDS, _is_true(accept_drift))
-    _report(checks)
+    checks = check_data(df, registry.serving_profile(models_dir), FOLDS, _parse_boolean(accept_drift))
+    _log_checks(checks)
     ordered = df.loc[:, list(COLUMN_NAMES)].sort_values(KEY, ignore_index=True)
     ingredients = {
         "data_sha256": registry.hash_data(ordered),
@@ -66,35 +67,35 @@ def train_survival_model(
         "evaluation": {"folds": FOLDS, "repeats": repeats},
         "libraries": registry.library_versions(),
     }
-    fingerprint = registry.fingerprint(ingredients)
-    with registry.training(models_dir):
+    fingerprint = registry.compute_fingerprint(ingredients)
+    with registry.training_lock(models_dir):
         serving = next(registry.usable_versions(models_dir), None)
         incumbent = serving.metadata if serving else None
-        made = registry.find(models_dir, fingerprint)
-        if made is None:
-            pipeline, metadata, evaluation = _train(ordered, parameters, repeats)
+        existing = registry.find_by_fingerprint(models_dir, fingerprint)
+        if existing is None:
+            pipeline, metadata, evaluation = _fit_and_evaluate(ordered, parameters, repeats)
             metadata |= {**ingredients, "checks": [asdict(check) for check in checks]}
-            metadata["promotion"] = judge(metadata, incumbent).to_dict()
-            files = {CARD_FILE: lambda kept: _card(kept, pipeline, ordered, evaluation)}
+            metadata["promotion"] = asdict(decide_promotion(metadata, incumbent))
+            files = {CARD_FILE: lambda complete: _render_card(complete, pipeline, ordered, evaluation)}
             name = registry.save(models_dir, pipeline, metadata, fingerprint, files)
         else:
-            name, metadata = made.name, dict(made.metadata)
-            logger.info("model version %s was made of the same data, code, parameters and libraries", name)
+            name, metadata = existing.name, dict(existing.metadata)
+            logger.info("model version %s has the same data, code, parameters and libraries: nothing is trained", name)
         if serving is None or serving.name != name:
-            _promote(models_dir, name, metadata, incumbent)
-    return summary(name, metadata, registry.status(models_dir, name))
+            _promote_if_accepted(models_dir, name, metadata, incumbent)
+    return evaluation_table(name, metadata, registry.status(models_dir, name))
 
 
-def summary(version: str, metadata: Mapping[str, Any], status: str) -> pd.DataFrame:
-    """Return the table of the evaluation with the number of passengers, the version and its status in each row."""
+def evaluation_table(version: str, metadata: Mapping[str, Any], status: str) -> pd.DataFrame:
+    """Return the metrics of a version; each row also has the number of passengers, the version and its status."""
     table = pd.DataFrame(metadata["metrics"]["table"])
     return table.round(4).assign(passengers=metadata["rows"], model_version=version, model_status=status)
 
 
 def with_card(table: pd.DataFrame, models_dir: Path) -> list[pd.DataFrame]:
-    """Return the table of `train_survival_model` and, second, the card of its version as Mage's UI shows it.
+    """Return the table of `train_survival_model` and the model card of its version for Mage's UI.
 
-    A version that was made without a card comes alone.
+    If the version has no card, only the table is returned.
     """
     version = str(table["model_version"].iloc[0])
     try:
@@ -104,34 +105,35 @@ def with_card(table: pd.DataFrame, models_dir: Path) -> list[pd.DataFrame]:
     return [table, as_block_output(html, version)]
 
 
-def _is_true(accept_drift: bool | str) -> bool:
-    """Read the variable, which arrives as text from some callers."""
+def _parse_boolean(accept_drift: bool | str) -> bool:
     try:
         return TypeAdapter(bool).validate_python(accept_drift)
     except ValidationError:
-        raise InvalidInputError("no model is trained", {"accept_drift": "is neither true nor false"}) from None
+        raise InvalidInputError("no model is trained", {"accept_drift": "must be true or false"}) from None
 
 
-def _report(checks: Sequence[Check]) -> None:
-    """Log what failed, and refuse data with an error."""
+def _log_checks(checks: Sequence[CheckResult]) -> None:
+    """Log failed checks; raise if one of them is an error."""
     failed = [check for check in checks if not check.passed]
-    errors = {check.check: check.detail for check in failed if check.severity == "error"}
+    errors = {check.name: check.detail for check in failed if check.severity == "error"}
     for check in failed:
         if check.severity == "warning":
-            logger.warning("training data, %s: %s", check.check, check.detail)
+            logger.warning("training data, %s: %s", check.name, check.detail)
     logger.info("training data: %d checks, %d errors, %d warnings", len(checks), len(errors), len(failed) - len(errors))
     if errors:
-        raise InvalidInputError("the passengers failed checks, so no model is trained and what serves stays", errors)
+        raise InvalidInputError("the passengers failed checks: no model is trained, the serving version stays", errors)
 
 
-def _train(df: pd.DataFrame, parameters: Parameters, repeats: int) -> tuple[Pipeline, dict[str, Any], Evaluation]:
-    """Fit and evaluate a model; return it with what is known about it, and its evaluation."""
+def _fit_and_evaluate(
+    df: pd.DataFrame, parameters: Parameters, repeats: int
+) -> tuple[Pipeline, dict[str, Any], Evaluation]:
+    """Fit and evaluate a model; return it with its metadata and its evaluation."""
     started = time.perf_counter()
     pipeline = fit(df.loc[:, list(ATTRIBUTE_NAMES)], df[TARGET].to_numpy(), parameters)
     fitted = time.perf_counter()
     evaluation = evaluate(df, parameters, folds=FOLDS, repeats=repeats)
     evaluated = time.perf_counter()
-    logger.info("a model is fitted: %s", _headline(evaluation))
+    logger.info("a model is fitted: %s", _main_metrics(evaluation))
     metadata = {
         "git_commit": registry.git_commit(REPO_PATH),
         "rows": len(df),
@@ -144,30 +146,34 @@ def _train(df: pd.DataFrame, parameters: Parameters, repeats: int) -> tuple[Pipe
     return pipeline, metadata, evaluation
 
 
-def _card(metadata: Mapping[str, Any], pipeline: Pipeline, df: pd.DataFrame, evaluation: Evaluation) -> str | None:
-    """Return the card, or None where it cannot be drawn: the model is as good without it."""
+def _render_card(
+    metadata: Mapping[str, Any], pipeline: Pipeline, df: pd.DataFrame, evaluation: Evaluation
+) -> str | None:
+    """Return the model card. If it cannot be rendered, log a warning and return None: the model is saved without it."""
     try:
         return model_card(metadata, pipeline, df, evaluation.predictions)
     except Exception:
-        logger.warning("model version %s has no card: it cannot be drawn", metadata["version"], exc_info=True)
+        logger.warning("model version %s has no card: it cannot be rendered", metadata["version"], exc_info=True)
         return None
 
 
-def _promote(models_dir: Path, name: str, metadata: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> None:
-    """Let the candidate serve, or say why it does not."""
-    if registry.was_left_by_hand(models_dir, name):
-        logger.warning("model version %s was replaced by hand and stays so", name)
+def _promote_if_accepted(
+    models_dir: Path, name: str, metadata: Mapping[str, Any], incumbent: Mapping[str, Any] | None
+) -> None:
+    """Promote the candidate, or log why it is not promoted."""
+    if registry.was_replaced_by_hand(models_dir, name):
+        logger.warning("model version %s was replaced by hand and is not promoted again", name)
         return
-    verdict = judge(metadata, incumbent)
-    if not verdict.accepted:
-        logger.warning("model version %s is rejected, what serves stays: %s", name, "; ".join(verdict.reasons))
-    elif registry.promote_in_place_of(models_dir, name, verdict.incumbent):
-        logger.info("model version %s is promoted; %s", name, verdict.comparison)
+    decision = decide_promotion(metadata, incumbent)
+    if not decision.accepted:
+        logger.warning("model version %s is rejected, the serving version stays: %s", name, "; ".join(decision.reasons))
+    elif registry.promote_if_still_serving(models_dir, name, decision.incumbent):
+        logger.info("model version %s is promoted; %s", name, decision.comparison)
     else:
-        logger.warning("model version %s stays a candidate: what serves was changed while it was trained", name)
+        logger.warning("model version %s stays a candidate: the serving version changed during training", name)
 
 
-def _headline(evaluation: Evaluation) -> str:
+def _main_metrics(evaluation: Evaluation) -> str:
     table = evaluation.table()
     own = table[table["classifier"] == MODEL]
     return ", ".join(f"{row.split} Brier {row.brier:.4f}, ROC AUC {row.roc_auc:.4f}" for row in own.itertuples())

@@ -1,4 +1,4 @@
-"""Fit the survival model: one scikit-learn pipeline from passengers to probabilities."""
+"""Fit the survival model, a scikit-learn pipeline from passengers to probabilities."""
 
 from dataclasses import dataclass
 
@@ -17,16 +17,17 @@ _POOLS = ThreadpoolController()
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a model is fitted with; kept with every version.
+    """Parameters of a model, saved with every version.
 
-    The defaults are what `tuning.search` chooses for all bundled passengers.
+    The defaults are those that `tuning.search_parameters` chooses for all bundled passengers. Parameters not described
+    here are those of XGBoost.
 
-    Args:
-        alone_weight: Weight in the loss of each passenger's copy without companions, beside 1 of the passenger
-            (`training_rows`).
-        stranger_weight: Weight of the copy of whom less is known.
-        missing_rate: Share of attributes taken away from that copy.
-        seed: Of rows and columns drawn for each tree, and of the attributes taken away.
+    Attributes:
+        alone_weight: Weight in the loss of each passenger's copy without companions (`training_rows`); the original
+            has weight 1.
+        stranger_weight: Weight of each passenger's copy as a stranger.
+        missing_rate: Share of attributes removed from the copy as a stranger.
+        seed: Seed of the rows and columns drawn for each tree, and of the removed attributes.
     """
 
     n_estimators: int = 97
@@ -45,10 +46,10 @@ class Parameters:
 
 
 def make_model(parameters: Parameters) -> XGBClassifier:
-    """Return the unfitted XGBoost, which takes missing values as they are.
+    """Return an unfitted XGBoost classifier, which handles missing values itself.
 
-    Directions that are beyond doubt (women, better classes) are held by monotonic constraints. One thread:
-    a fit takes about 0.1 s, and the result does not depend on the machine's number of cores.
+    Monotonic constraints (`Feature.direction`) ensure the known effects of sex and class. With one thread a fit takes
+    about 0.1 s, and the result does not depend on the number of cores.
     """
     return XGBClassifier(
         objective="binary:logistic",
@@ -70,12 +71,13 @@ def make_model(parameters: Parameters) -> XGBClassifier:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """What the model is fitted on, and how it was made.
+    """Augmented training data, and the transformer that computed it.
 
-    Args:
-        features: Fitted on the passengers.
-        rows: Of shape (3 * passengers, features): all as known, all without companions, all as strangers.
-        outcomes: 0 or 1, one a row.
+    Attributes:
+        features: The transformer, fitted on the passengers.
+        rows: Shape (3 * passengers, features): first the passengers, then their copies without companions, then their
+            copies as strangers.
+        outcomes: 0 or 1 for each row.
     """
 
     features: PassengerFeatures
@@ -84,43 +86,42 @@ class TrainingRows:
 
 
 def training_rows(X: pd.DataFrame, y: npt.NDArray[np.int64], parameters: Parameters) -> TrainingRows:
-    """Show each passenger three times: as known, without companions, and as a stranger.
+    """Compute the training rows of each passenger: the original, a copy without companions, and a copy as a stranger.
 
-    A stranger is without companions and with attributes missing at random (`hide_attributes`). In the data most
-    companions are known, and hardly an attribute but age and cabin is missing; callers are strangers who leave
-    things out. Without the copies the model would answer them with whatever branch a tree has left over. The
-    copies are made of the training part only, never of passengers that a model is judged on.
+    A stranger has no companions, and attributes are missing at random (`hide_attributes`). In the data most companions
+    are known and few attributes but age and cabin are missing, whereas callers are strangers who omit attributes. The
+    copies teach the model such rows. Only passengers of the training part are copied, never held-out ones.
 
-    Only `missing_rate` and `seed` of the parameters matter here.
+    Of the parameters only `missing_rate` and `seed` are used.
     """
     features = PassengerFeatures().fit(X, y)
-    nobody = features.without_companions()
-    rows = [features.transform(X), nobody.transform(X), nobody.transform(hide_attributes(X, parameters))]
+    alone = features.without_companions()
+    rows = [features.transform(X), alone.transform(X), alone.transform(hide_attributes(X, parameters))]
     return TrainingRows(features, np.concatenate(rows), np.tile(y, 3))
 
 
 def fit(X: pd.DataFrame, y: npt.NDArray[np.int64], parameters: Parameters) -> Pipeline:
-    """Fit a new pipeline on passengers `X` (attribute columns, one row each) and outcomes `y` (0 or 1).
+    """Fit a pipeline on passengers `X` (one row each, attribute columns) and their outcomes `y` (0 or 1).
 
-    The same rows, parameters and library versions give the same model, bit for bit.
+    The same rows, parameters and library versions give exactly the same model.
     """
     return fit_rows(training_rows(X, y, parameters), parameters)
 
 
 def fit_rows(training: TrainingRows, parameters: Parameters) -> Pipeline:
-    """Fit the model on rows made before, and return the pipeline: features, then XGBoost."""
+    """Fit the model on computed training rows; return the pipeline of feature transformer and XGBoost."""
     passengers = len(training.rows) // 3
     weights = np.repeat([1, parameters.alone_weight, parameters.stranger_weight], passengers)
     model = make_model(parameters)
-    # XGBoost takes outcomes and weights over with as many threads as there are cores, whatever `n_jobs` says:
-    # ten times slower where the cores are busy.
+    # XGBoost copies outcomes and weights with one thread per core, whatever `n_jobs` is: on busy cores this is ten
+    # times slower.
     with _POOLS.limit(limits=1, user_api="openmp"):
         model.fit(training.rows, training.outcomes, sample_weight=weights / weights.mean())
     return Pipeline([("features", training.features), ("model", model)])
 
 
 def hide_attributes(X: pd.DataFrame, parameters: Parameters) -> pd.DataFrame:
-    """Return a copy of the passengers with attributes taken away at random, None in their place."""
+    """Return a copy of the passengers in which random attributes are None."""
     generator = np.random.default_rng(parameters.seed)
     hidden = generator.random((len(X), len(ATTRIBUTE_NAMES))) < parameters.missing_rate
     return X.loc[:, list(ATTRIBUTE_NAMES)].astype(object).mask(hidden, None)

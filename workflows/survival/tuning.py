@@ -1,9 +1,9 @@
-"""How good the model is where its parameters are searched for anew in each training part (nested cross-validation).
+"""Search for the parameters of the model, and evaluate the search by nested cross-validation.
 
-`make tune-model` prints what the published parameters reach, and what parameters reach that are searched for in
-each training part. Parameters that were chosen by folds look too good in the same folds; in the
-nested search the passengers left out have no part in the choice (Cawley and Talbot 2010). What remains: the features
-and the space that is searched were chosen by trials on the same passengers, in other draws of the folds.
+`make tune-model` prints the metrics of the published parameters and of the nested search. Parameters that were chosen
+by cross-validation look too good in the same folds. In the nested search each training part is searched separately, so
+the held-out fold does not affect the choice (Cawley and Talbot 2010). A small bias remains: features and search space
+were chosen by trials on the same passengers, in other draws of the folds.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from workflows.sql_python.passengers import TARGET
-from workflows.survival.evaluation import METRICS, MODEL, Evaluation, Outcomes, cross_validate, split_folds
+from workflows.survival.evaluation import METRICS, MODEL, Evaluation, Outcomes, cross_validate, cross_validation_folds
 from workflows.survival.training import Parameters, TrainingRows, fit, fit_rows, training_rows
 
 CANDIDATES = 20
 FINALISTS = 5
 INNER_FOLDS = 3
-# Times that the inner folds are drawn: once for all candidates, and again for the finalists.
+# How often the inner folds are drawn: for all candidates, and in total for the finalists.
 FIRST_REPEATS, FINAL_REPEATS = 1, 3
 
 
-def candidates(count: int, seed: int) -> Iterator[Parameters]:
-    """Draw parameters at random; the first of more candidates are the same as those of fewer.
+def draw_candidates(count: int, seed: int) -> Iterator[Parameters]:
+    """Draw random parameters. With the same seed, a larger `count` starts with the same candidates.
 
-    Trees are few enough for an answer within a millisecond.
+    The number of trees is limited, so that a prediction takes less than a millisecond.
     """
     generator = np.random.default_rng(seed)
 
@@ -37,7 +37,7 @@ def candidates(count: int, seed: int) -> Iterator[Parameters]:
 
     for _ in range(count):
         learning_rate = round(float(np.exp(generator.uniform(np.log(0.025), np.log(0.08)))), 3)
-        # Shrinkage and number of trees make up for each other.
+        # A lower learning rate needs more trees.
         n_estimators = min(round(float(generator.uniform(4, 7)) / learning_rate), 200)
         yield Parameters(
             n_estimators=n_estimators,
@@ -55,51 +55,53 @@ def candidates(count: int, seed: int) -> Iterator[Parameters]:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """An inner fold: rows to fit on, and rows left out with their outcomes."""
+class _InnerFold:
+    """An inner fold: training rows, and held-out rows with their outcomes."""
 
     training: TrainingRows
-    rows: npt.NDArray[np.float32]
+    held_out: npt.NDArray[np.float32]
     outcomes: Outcomes
 
-    def loss(self, parameters: Parameters) -> float:
-        probability = fit_rows(self.training, parameters)["model"].predict_proba(self.rows)[:, 1]
+    def log_loss(self, parameters: Parameters) -> float:
+        probability = fit_rows(self.training, parameters)["model"].predict_proba(self.held_out)[:, 1]
         return METRICS["log_loss"](self.outcomes, probability.astype(float))
 
 
-def search(X: pd.DataFrame, y: Outcomes, count: int = CANDIDATES, seed: int = 0) -> tuple[Parameters, float]:
-    """Choose the parameters with the least log loss in folds of these passengers, and return them with it.
+def search_parameters(X: pd.DataFrame, y: Outcomes, count: int = CANDIDATES, seed: int = 0) -> tuple[Parameters, float]:
+    """Return the parameters with the lowest mean log loss in inner folds of these passengers, and that log loss.
 
-    All candidates are fitted in one draw of the folds, the best few in more of them. The folds are drawn both ways,
-    stratified and grouped by ticket, and count alike: callers are mostly strangers, whose companions nobody knows.
+    All candidates are scored in the folds of the first draw, the finalists in all draws. Stratified and grouped folds
+    count equally: most callers are strangers, whose companions are unknown.
 
     Args:
-        X: Passengers, the attribute columns; none of them is one that the choice is judged on.
+        X: Training part, one row per passenger with the attribute columns.
         y: Outcomes, 0 or 1.
-        count: Candidates tried.
-        seed: Of the candidates and the folds.
+        count: Number of candidates.
+        seed: Seed of the candidates and the folds.
     """
-    parts = []
-    for _, _, _, fitted, left_out in split_folds(X.assign(**{TARGET: y}), INNER_FOLDS, FINAL_REPEATS, seed):
-        training = training_rows(X.iloc[fitted], y[fitted], Parameters())
-        parts.append(_Part(training, training.features.transform(X.iloc[left_out]), y[left_out]))
-    first = len(parts) * FIRST_REPEATS // FINAL_REPEATS
-    losses = {parameters: [part.loss(parameters) for part in parts[:first]] for parameters in candidates(count, seed)}
+    folds = []
+    for fold in cross_validation_folds(X.assign(**{TARGET: y}), INNER_FOLDS, FINAL_REPEATS, seed):
+        training = training_rows(X.iloc[fold.train], y[fold.train], Parameters())
+        folds.append(_InnerFold(training, training.features.transform(X.iloc[fold.held_out]), y[fold.held_out]))
+    first = len(folds) * FIRST_REPEATS // FINAL_REPEATS
+    losses = {
+        parameters: [fold.log_loss(parameters) for fold in folds[:first]] for parameters in draw_candidates(count, seed)
+    }
     finalists = sorted(losses, key=lambda parameters: float(np.mean(losses[parameters])))[:FINALISTS]
     for parameters in finalists:
-        losses[parameters] += [part.loss(parameters) for part in parts[first:]]
+        losses[parameters] += [fold.log_loss(parameters) for fold in folds[first:]]
     best = min(finalists, key=lambda parameters: float(np.mean(losses[parameters])))
     return best, float(np.mean(losses[best]))
 
 
-def evaluate_search(df: pd.DataFrame, count: int = CANDIDATES, folds: int = 5, repeats: int = 5) -> Evaluation:
-    """Judge the search: it runs in each training part alone, and what it chose is scored on the part left out.
+def nested_cross_validation(df: pd.DataFrame, count: int = CANDIDATES, folds: int = 5, repeats: int = 5) -> Evaluation:
+    """Evaluate the search: parameters are searched in each training part, and scored on the held-out fold.
 
-    Folds, repeats and seeds are those of `evaluate`.
+    Folds, repeats and seeds are the same as those of `evaluate`.
     """
 
     def search_and_fit(X: pd.DataFrame, y: Outcomes) -> Pipeline:
-        parameters, _ = search(X, y, count)
+        parameters, _ = search_parameters(X, y, count)
         return fit(X, y, parameters)
 
     return cross_validate(df, {MODEL: search_and_fit}, folds=folds, repeats=repeats)

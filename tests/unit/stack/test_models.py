@@ -22,7 +22,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def names(models: Path, pipeline: Pipeline) -> list[str]:
-    """One that served, one that serves, one rejected, one damaged."""
+    """Four versions: one served before, one serves, one was rejected, one is damaged."""
     kinds = [{}, {}, {"promotion": {"accepted": False, "reasons": ["worse [b]than[/b] it"]}}, {}]
     known = {"rows": 891, "metrics": {"table": [ROW | {"classifier": "sex only"}, ROW]}}
     names = []
@@ -46,18 +46,18 @@ def test_list(names: list[str], capsys: pytest.CaptureFixture[str], arguments: l
     code, out = run(capsys, *arguments)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].split()[:5] == ["version", "made", "(UTC)", "status", "rows"]
+    assert lines[0].split()[:5] == ["version", "created", "(UTC)", "status", "rows"]
     assert [line.split()[0] for line in lines[1:5]] == list(reversed(names))
     statuses = [re.split(r"\s{2,}", line.strip())[2] for line in lines[1:5]]
     assert statuses == ["unusable", "rejected", "serving", "served before"]
     for line in lines[1:5]:
         assert re.split(r"\s{2,}", line.strip())[3:7] == ["891", "0.8400", "0.8850", "0.1200"]
     assert re.search(r"promoted \d{4}-\d\d-\d\d \d\d:\d\d", lines[3])
-    assert f"{names[3]} is unusable: model.joblib is not the file that was written (checksum)" in lines
+    assert f"{names[3]} is unusable: the checksum of model.joblib differs from the one in metadata.json" in lines
     assert f"{names[2]} is rejected: worse [b]than[/b] it" in lines
 
 
-def test_list_of_versions_of_which_little_is_known(names: list[str], models: Path, capsys) -> None:
+def test_list_with_incomplete_metadata(names: list[str], models: Path, capsys) -> None:
     (models / names[0] / "metadata.json").write_text("{}")
     (models / names[1] / "metadata.json").unlink()
     code, out = run(capsys, "list")
@@ -66,7 +66,7 @@ def test_list_of_versions_of_which_little_is_known(names: list[str], models: Pat
     assert f"{names[1]} is unusable: metadata.json is missing" in out
 
 
-def test_list_of_nothing(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_without_versions(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = run(capsys, "list")
     assert code == 0
     assert "run pipeline ml_training_and_inference" in out
@@ -83,7 +83,7 @@ def test_promote_and_roll_back(names: list[str], models: Path, capsys: pytest.Ca
     assert registry.serving_version(models).name == names[1]
 
 
-def test_what_the_rules_rejected_needs_force(
+def test_promoting_a_rejected_version_needs_force(
     names: list[str], models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out = run(capsys, "promote", names[2])
@@ -98,7 +98,7 @@ def test_what_the_rules_rejected_needs_force(
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_what_cannot_serve_is_refused(
+def test_promoting_an_unusable_version_is_refused(
     names: list[str], models: Path, capsys: pytest.CaptureFixture[str], force: list[str]
 ) -> None:
     for name, reason in ((names[3], "checksum"), ("no such version", "there is no version no such version")):
@@ -119,7 +119,7 @@ def test_nothing_to_roll_back_to(
     assert caplog.text == ""
 
 
-def test_the_list_names_the_card_of_what_serves(models, pipeline, capsys):
+def test_the_list_names_the_card_of_the_serving_version(models, pipeline, capsys):
     name = registry.save(models, pipeline, {"rows": 1}, "ab" * 32, {CARD_FILE: lambda _: "<html>"})
     registry.promote(models, name)
     assert str(models / name / CARD_FILE) in run(capsys)[1].replace("\n", "")

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, COLUMN_NAMES
 from workflows.survival import card, evaluation, plots, registry
-from workflows.survival.card import as_block_output, choose, model_card, survival_by_group
+from workflows.survival.card import as_block_output, choose_examples, model_card, survival_by_group
 from workflows.survival.checks import check_data
 from workflows.survival.evaluation import Evaluation, evaluate
 from workflows.survival.training import Parameters, fit
@@ -28,7 +28,7 @@ HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
 
 class Page(HTMLParser):
-    """What a browser would find in a page: elements with their attributes, and text."""
+    """A parsed page: elements with their attributes, and text."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -96,7 +96,7 @@ def metadata_of(passengers: pd.DataFrame, evaluated: Evaluation) -> dict[str, An
         "checks": [asdict(check) for check in check_data(passengers)],
         "promotion": {
             "accepted": False,
-            "reasons": ["grouped ROC AUC 0.800 is not above 0.900 of the demo features"],
+            "reasons": ["grouped ROC AUC 0.800 is not better than 0.900 of demo features"],
             "incumbent": "20240131T120000123456Z-1a2b3c4d",
             "comparison": "in the same folds",
         },
@@ -136,7 +136,7 @@ def assert_stands_alone(html: str) -> Page:
     return page
 
 
-def test_one_file_that_loads_and_runs_nothing(html: str) -> None:
+def test_the_page_loads_no_files_and_runs_no_scripts(html: str) -> None:
     page = assert_stands_alone(html)
     policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]
@@ -144,26 +144,26 @@ def test_one_file_that_loads_and_runs_nothing(html: str) -> None:
     assert page.all("html") == [{"lang": "en"}]
 
 
-def test_texts_from_outside_stay_texts(
+def test_values_are_escaped(
     metadata: dict[str, Any], pipeline: Pipeline, titanic: pd.DataFrame, evaluated: Evaluation
 ) -> None:
     hostile = titanic.assign(_name=HOSTILE, ticket=HOSTILE, cabin=HOSTILE)
-    told = metadata | {
+    hostile_metadata = metadata | {
         "version": HOSTILE,
         "created_utc": HOSTILE,
         "git_commit": HOSTILE,
         "parameters": {HOSTILE: HOSTILE},
         "libraries": {HOSTILE: HOSTILE},
         "seconds": {HOSTILE: HOSTILE},
-        "checks": [{"check": HOSTILE, "severity": HOSTILE, "passed": False, "detail": HOSTILE}],
+        "checks": [{"name": HOSTILE, "severity": HOSTILE, "passed": False, "detail": HOSTILE}],
         "promotion": {"accepted": False, "reasons": [HOSTILE], "incumbent": HOSTILE, "comparison": HOSTILE},
     }
-    page = assert_stands_alone(model_card(told, pipeline, hostile, evaluated.predictions))
-    # Three attributes of each of four passengers; the version in title and header; the 14 other texts once each.
+    page = assert_stands_alone(model_card(hostile_metadata, pipeline, hostile, evaluated.predictions))
+    # Three attributes of each of four passengers, the version in title and header, and 14 other values once each.
     assert page.text.count(HOSTILE) == 3 * 4 + 2 + 14
 
 
-def test_structure_that_a_screen_reader_can_follow(page: Page) -> None:
+def test_a_screen_reader_can_follow_the_structure(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels.count(1) == 1
     assert levels[0] == 1
@@ -174,13 +174,13 @@ def test_structure_that_a_screen_reader_can_follow(page: Page) -> None:
     assert all(header.get("scope") in {"col", "row"} for header in page.all("th"))
     assert all(svg["role"] == "img" and len(svg["aria-label"]) > 80 for svg in page.all("svg"))
     assert len(page.all("svg")) == len(page.all("figure")) == len(page.all("figcaption")) == 11
-    # What scrolls sideways on a phone can be reached by keyboard, and has a name.
+    # Regions that scroll on a phone can be reached by keyboard, and have a name.
     regions = [one for one in page.all("div") if one.get("class") == "scroll"]
     assert len(regions) == len(page.tables)
     assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in regions)
 
 
-def test_each_plot_says_its_main_figures(page: Page, metadata: dict[str, Any]) -> None:
+def test_each_plot_has_its_main_figures_as_text(page: Page, metadata: dict[str, Any]) -> None:
     labels = [svg["aria-label"] for svg in page.all("svg")]
     metrics = metadata["metrics"]
     for split in ("stratified", "grouped"):
@@ -194,7 +194,7 @@ def test_each_plot_says_its_main_figures(page: Page, metadata: dict[str, Any]) -
     assert sum("sex women and girls: 74 % of 314 survived" in label for label in labels) == 1
 
 
-def test_metrics_with_spread_beside_the_baselines(page: Page, metadata: dict[str, Any]) -> None:
+def test_metrics_of_model_and_baselines_are_shown_with_their_spread(page: Page, metadata: dict[str, Any]) -> None:
     table = metadata["metrics"]["table"]
     assert {row["classifier"] for row in table} == {evaluation.MODEL, *evaluation.BASELINES}
     for row in table:
@@ -202,53 +202,55 @@ def test_metrics_with_spread_beside_the_baselines(page: Page, metadata: dict[str
         assert f"{row['classifier']} {figures}" in page.words
 
 
-def test_what_flatters_the_figures_is_said(page: Page) -> None:
-    assert "parameters were chosen by trials on the bundled passengers as a whole" in page.words
-    assert "who travelled together on several tickets may still be in several parts" in page.words
+def test_limits_of_the_evaluation_are_stated(page: Page) -> None:
+    assert "parameters were chosen by trials on all bundled passengers" in page.words
+    assert "people who travelled together on several tickets may still be in several folds" in page.words
 
 
-def test_everything_that_is_kept_is_said(page: Page, metadata: dict[str, Any]) -> None:
+def test_all_metadata_are_shown(page: Page, metadata: dict[str, Any]) -> None:
     for name in ("version", "fingerprint", "model_sha256", "data_sha256", "code_sha256", "git_commit"):
         assert metadata[name] in page.words
     for name, value in {**metadata["parameters"], **metadata["libraries"]}.items():
         assert f"{name} {value:g}" in page.words if isinstance(value, int | float) else f"{name} {value}" in page.words
     for check in metadata["checks"]:
-        assert f"{check['check']} {check['severity']} passed {check['detail']}" in page.words
-    assert "Rejected when it was made" in page.words
+        assert f"{check['name']} {check['severity']} passed {check['detail']}" in page.words
+    assert "Rejected when it was created" in page.words
     assert metadata["promotion"]["reasons"][0] in page.words
-    assert "Before it served version 20240131T120000123456Z-1a2b3c4d." in page.words
+    assert "Serving version at that time: 20240131T120000123456Z-1a2b3c4d." in page.words
 
 
 def test_data_sheet(page: Page) -> None:
     assert "age age number years 20 % 0.42 to 80, median 28" in page.words
     assert "sex sex text 0 % male 577, female 314" in page.words
-    assert "passenger_id key, one row each; not given to the model whole number 0 % 1 to 891, median 446" in page.words
-    assert "ticket ticket number, shared by those who travel together text 0 % 681 different" in page.words
-    assert "age is missing for 15 % of the survivors and 23 % of the others" in page.words
-    assert "These are 891 of them" in page.words
+    assert "passenger_id key, one row each; not used by the model whole number 0 % 1 to 891, median 446" in page.words
+    assert "ticket ticket number, shared by people who travel together text 0 % 681 different values" in page.words
+    assert "age is missing for 15 % of the survivors and 23 % of the victims" in page.words
+    assert "The data hold 891 passengers" in page.words
 
 
-def test_other_passengers_are_not_said_to_be_the_bundled_ones(
+def test_other_passengers_are_not_described_as_the_bundled_ones(
     titanic: pd.DataFrame, metadata: dict[str, Any], pipeline: Pipeline
 ) -> None:
     assert metadata["data_sha256"] == card.BUNDLED_DATA_SHA256
     other = Page(model_card(metadata | {"data_sha256": "0" * 64}, pipeline, titanic)).words
-    assert "Other passengers than the bundled ones" in other
+    assert "Not the bundled passengers" in other
     assert "Encyclopedia" not in other
-    assert "891 of them" not in other
+    assert "418 passengers" not in other
 
 
-def test_what_may_be_lacking(titanic: pd.DataFrame, metadata: dict[str, Any], pipeline: Pipeline, html: str) -> None:
+def test_optional_metadata_may_be_missing(
+    titanic: pd.DataFrame, metadata: dict[str, Any], pipeline: Pipeline, html: str
+) -> None:
     optional = {"checks", "promotion", "seconds", "git_commit", "fingerprint", "model_sha256"}
     bare = {name: value for name, value in metadata.items() if name not in optional}
     page = assert_stands_alone(model_card(bare, pipeline, titanic))
-    assert "None are kept with this version" in page.words
-    assert "Left out, predicted" not in page.words
-    assert "by the model that was fitted on them" in page.words
-    assert "Left out, predicted" in Page(html).words
+    assert "No checks are recorded for this version" in page.words
+    assert "Held-out prediction:" not in page.words
+    assert "of the model that was fitted on them" in page.words
+    assert "Held-out prediction:" in Page(html).words
 
 
-def test_odd_passengers(titanic: pd.DataFrame, metadata: dict[str, Any]) -> None:
+def test_unusual_passengers(titanic: pd.DataFrame, metadata: dict[str, Any]) -> None:
     odd = titanic.head(60).assign(age=math.nan, embarked=None, cabin=None, pclass=3, fare=math.nan, sex="male")
     pipeline = fit(odd[list(ATTRIBUTE_NAMES)], odd["survived"].to_numpy(), Parameters(n_estimators=5))
     page = assert_stands_alone(model_card(metadata, pipeline, odd))
@@ -256,24 +258,24 @@ def test_odd_passengers(titanic: pd.DataFrame, metadata: dict[str, Any]) -> None
     assert "port unknown 60" in page.words
 
 
-def test_same_bytes_whoever_draws(
+def test_concurrent_rendering_gives_the_same_bytes(
     html: str, metadata: dict[str, Any], pipeline: Pipeline, titanic: pd.DataFrame, evaluated: Evaluation
 ) -> None:
     def draw(_: int) -> str:
         return model_card(metadata, pipeline, titanic, evaluated.predictions)
 
-    # Settings of the process must neither show in the card nor be changed by it.
+    # matplotlib's settings in this process must not affect the card, and the card must not change them.
     with mpl.rc_context({"xtick.major.size": 20, "svg.fonttype": "path"}), ThreadPoolExecutor(2) as pool:
         assert list(pool.map(draw, range(2))) == [html, html]
         assert (mpl.rcParams["xtick.major.size"], mpl.rcParams["svg.fonttype"]) == (20, "path")
 
 
-def test_settings_of_the_process_are_changed_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_held_while_matplotlib_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
     save = plots.Figure.savefig
 
     def look_and_save(*args: Any, **kwargs: Any) -> None:
-        held.append(plots._drawing.locked())
+        held.append(plots._matplotlib_lock.locked())
         save(*args, **kwargs)
 
     monkeypatch.setattr(plots.Figure, "savefig", look_and_save)
@@ -281,16 +283,16 @@ def test_settings_of_the_process_are_changed_by_one_at_a_time(monkeypatch: pytes
     assert held == [True]
 
 
-def test_importance_is_the_mean_size_of_exact_contributions(
-    page: Page, pipeline: Pipeline, titanic: pd.DataFrame
-) -> None:
+def test_importance_is_the_mean_absolute_contribution(page: Page, pipeline: Pipeline, titanic: pd.DataFrame) -> None:
     features = pipeline["features"].transform(titanic)
     matrix = pipeline["model"].get_booster().predict(xgb.DMatrix(features), pred_contribs=True)[:, :-1]
     means = pd.Series(np.abs(matrix).mean(axis=0), index=pipeline["features"].get_feature_names_out())
-    label = next(svg["aria-label"] for svg in page.all("svg") if svg["aria-label"].startswith("Mean size"))
-    said = re.findall(r"(\w+) (\d+\.\d\d)", label)
-    assert [name for name, _ in said] == list(means.sort_values(ascending=False).index)
-    assert [float(value) for _, value in said] == pytest.approx(means[[name for name, _ in said]].to_list(), abs=0.006)
+    label = next(svg["aria-label"] for svg in page.all("svg") if svg["aria-label"].startswith("Mean absolute"))
+    shown = re.findall(r"(\w+) (\d+\.\d\d)", label)
+    assert [name for name, _ in shown] == list(means.sort_values(ascending=False).index)
+    assert [float(value) for _, value in shown] == pytest.approx(
+        means[[name for name, _ in shown]].to_list(), abs=0.006
+    )
 
 
 def test_contributions_shown_add_up(page: Page) -> None:
@@ -307,34 +309,34 @@ def test_contributions_shown_add_up(page: Page) -> None:
 def test_passengers_are_chosen_by_rule() -> None:
     outcome = [1, 0, 1, 0, 0, 1]
     probability = np.array([0.9, 0.2, 0.05, 0.1, 0.52, 0.9])
-    chosen = choose(pd.DataFrame({"survived": outcome}), probability)
+    chosen = choose_examples(pd.DataFrame({"survived": outcome}), probability)
     assert [(example.rule, example.position) for example in chosen] == [
         ("the most certain survivor", 0),
         ("the most certain victim", 3),
         ("the most uncertain", 4),
         ("the most wrong", 2),
     ]
-    only = choose(pd.DataFrame({"survived": [0, 0]}), np.array([0.5, 0.1]))
+    only = choose_examples(pd.DataFrame({"survived": [0, 0]}), np.array([0.5, 0.1]))
     assert [(example.rule, example.position) for example in only] == [
         ("the most certain victim", 1),
         ("the most uncertain", 0),
     ]
 
 
-def test_left_out_predictions_choose_the_passengers(page: Page, titanic: pd.DataFrame, evaluated: Evaluation) -> None:
+def test_examples_are_chosen_by_held_out_predictions(page: Page, titanic: pd.DataFrame, evaluated: Evaluation) -> None:
     stratified = evaluated.predictions[evaluated.predictions["split"] == "stratified"]
     means = stratified.groupby("row")["probability"].mean().sort_index()
     worst = int((means - titanic["survived"]).abs().idxmax())
     assert f"Passenger {titanic.loc[worst, 'passenger_id']} " in page.words
-    assert f"Left out, predicted {100 * means[worst]:.0f} %" in page.words
+    assert f"Held-out prediction: {100 * means[worst]:.0f} %" in page.words
 
 
-def test_left_out_probability_needs_everybody(evaluated: Evaluation) -> None:
+def test_held_out_probability_needs_a_prediction_of_each_passenger(evaluated: Evaluation) -> None:
     predictions = evaluated.predictions
-    assert card.left_out_probability(None, 891) is None
-    assert card.left_out_probability(predictions, 892) is None
-    assert card.left_out_probability(predictions.head(0), 891) is None
-    found = card.left_out_probability(predictions, 891)
+    assert card.held_out_probability(None, 891) is None
+    assert card.held_out_probability(predictions, 892) is None
+    assert card.held_out_probability(predictions.head(0), 891) is None
+    found = card.held_out_probability(predictions, 891)
     assert found is not None
     rows = predictions[(predictions["split"] == "stratified") & (predictions["row"] == 7)]
     assert len(rows) == 2
@@ -362,8 +364,8 @@ def test_wilson_interval(successes: int, count: int) -> None:
 
 def test_every_column_metric_and_split_is_described(evaluated: Evaluation) -> None:
     assert tuple(card.COLUMN_NOTES) == COLUMN_NAMES
-    assert tuple(card.METRICS) == tuple(evaluation.METRICS)
-    assert set(card.SPLITS) == set(evaluated.scores["split"])
+    assert tuple(card.METRIC_NOTES) == tuple(evaluation.METRICS)
+    assert set(card.SPLIT_NOTES) == set(evaluated.scores["split"])
 
 
 def luminance(color: str) -> float:
@@ -394,12 +396,12 @@ def test_colours_are_readable_in_both_modes(html: str) -> None:
 
 
 def is_html_to_mage(cell: str) -> bool:
-    """The test by which Mage's UI (0.9.79) decides to render a cell of a table."""
+    """Whether Mage's UI (0.9.79) renders a cell of a table as HTML."""
     attribute = r"""\s+[a-z0-9:_-]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[\w\-.:]+))?"""
     return re.search(rf"<(?:/?[a-z][\w:.-]*\b(?:{attribute})*\s*/?)>", cell, flags=re.IGNORECASE) is not None
 
 
-def test_output_of_the_block_is_a_page_of_its_own(html: str) -> None:
+def test_the_block_output_is_a_sandboxed_frame(html: str) -> None:
     output = as_block_output(html, HOSTILE)
     cells = output.to_numpy().ravel().tolist()
     assert all(isinstance(cell, str) and is_html_to_mage(cell) for cell in cells)
@@ -413,6 +415,6 @@ def test_output_of_the_block_is_a_page_of_its_own(html: str) -> None:
     assert frame["title"] == f"Model card of version {HOSTILE}"
 
 
-def test_matplotlib_is_imported_by_those_who_draw_only() -> None:
+def test_importing_the_card_does_not_import_matplotlib() -> None:
     code = "import sys, workflows.survival.card; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from workflows.sql_python.passengers import COLUMN_NAMES
-from workflows.survival.checks import Check, chance_bound, check_data, population_stability_index, profile
+from workflows.survival.checks import CheckResult, chance_bound, check_data, population_stability_index, profile
 
 TICKET = ("ticket_number", "ticket_length", "passengers_per_ticket")
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def failed(checks: list[Check]) -> dict[str, Check]:
-    return {check.check: check for check in checks if not check.passed}
+def failed(checks: list[CheckResult]) -> dict[str, CheckResult]:
+    return {check.name: check for check in checks if not check.passed}
 
 
 def with_value(column: str, value: object) -> Change:
@@ -31,19 +31,19 @@ def survivors_on_one_ticket(df: pd.DataFrame) -> pd.DataFrame:
     return few.assign(ticket=few["ticket"].where(few["survived"] == 0, "one"))
 
 
-def test_the_known_passengers_pass_every_check(titanic: pd.DataFrame) -> None:
+def test_the_bundled_passengers_pass_every_check(titanic: pd.DataFrame) -> None:
     checks = check_data(titanic, profile(titanic))
     assert failed(checks) == {}
-    assert len({check.check for check in checks}) == len(checks)
+    assert len({check.name for check in checks}) == len(checks)
     for name in ("pclass", "age", "sibsp", "parch", "fare", "survived", "sex", "embarked", "title", "deck", *TICKET):
-        assert f"drift of {name}" in {check.check for check in checks}
+        assert f"drift of {name}" in {check.name for check in checks}
 
 
 @pytest.mark.parametrize(
     ("change", "check", "detail"),
     [
         (lambda df: df.drop(columns=["fare", "sex"]), "columns", "sex is missing, fare is missing"),
-        (lambda df: pd.concat([df, df[["age"]]], axis=1), "columns", "age is there twice"),
+        (lambda df: pd.concat([df, df[["age"]]], axis=1), "columns", "age is duplicated"),
         (lambda df: df.assign(fare=df["fare"].astype(str)), "types", "fare"),
         (lambda df: df.assign(survived=df["survived"].astype(bool)), "types", "survived"),
         (lambda df: df.assign(ticket=1), "types", "ticket"),
@@ -65,14 +65,14 @@ def test_the_known_passengers_pass_every_check(titanic: pd.DataFrame) -> None:
         (survivors_on_one_ticket, "tickets", "survived = 1 on at least 5 different tickets, there are 1"),
     ],
 )
-def test_an_error_is_found_and_named(titanic: pd.DataFrame, change: Change, check: str, detail: str) -> None:
+def test_each_error_is_found_and_explained(titanic: pd.DataFrame, change: Change, check: str, detail: str) -> None:
     found = failed(check_data(change(titanic), folds=6 if "are 5" in detail else 5))
     assert check in found
     assert found[check].severity == "error"
     assert detail in found[check].detail
 
 
-def test_all_wrong_columns_are_named_at_once(titanic: pd.DataFrame) -> None:
+def test_all_wrong_columns_are_reported_together(titanic: pd.DataFrame) -> None:
     wrong = with_value("pclass", 4)(with_value("pclass", 4)(titanic)).assign(age=200.0)
     wrong.loc[3, "pclass"] = 9
     detail = failed(check_data(wrong))["ranges"].detail
@@ -80,7 +80,7 @@ def test_all_wrong_columns_are_named_at_once(titanic: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["company"]])
-def test_neither_order_nor_further_columns_matter(titanic: pd.DataFrame, names: list[str]) -> None:
+def test_row_order_and_additional_columns_do_not_matter(titanic: pd.DataFrame, names: list[str]) -> None:
     other = titanic.sample(frac=1, random_state=0).assign(**dict.fromkeys(names, "x"))
     assert failed(check_data(other, profile(titanic))) == {}
     assert profile(other) == profile(titanic)
@@ -91,10 +91,10 @@ def test_warnings(titanic: pd.DataFrame) -> None:
     checks = failed(check_data(scarce.assign(age=np.nan)))
     assert set(checks) == {"class balance", "missing age"}
     assert {check.severity for check in checks.values()} == {"warning"}
-    assert checks["missing age"].detail == "100.0% missing, up to 90% is usual"
+    assert checks["missing age"].detail == "100.0% missing, expected at most 90%"
 
 
-def test_a_profile_is_json_and_names_nobody(titanic: pd.DataFrame) -> None:
+def test_a_profile_is_json_and_identifies_nobody(titanic: pd.DataFrame) -> None:
     kept = profile(titanic)
     assert json.loads(json.dumps(kept)) == kept
     assert kept["rows"] == 891
@@ -151,14 +151,14 @@ def test_a_broken_column_of_tickets_is_an_error(titanic: pd.DataFrame, change: C
     assert {f"drift of {name}" for name in names} <= set(found)
 
 
-def test_what_an_earlier_version_did_not_count_is_said(titanic: pd.DataFrame) -> None:
+def test_an_attribute_that_the_earlier_profile_lacks_is_reported(titanic: pd.DataFrame) -> None:
     kept = profile(titanic)
     for name in (*TICKET, "deck"):
         del kept["attributes"][name]
-    checks = {check.check: check for check in check_data(titanic, kept)}
+    checks = {check.name: check for check in check_data(titanic, kept)}
     assert failed(list(checks.values())) == {}
     for name in (*TICKET, "deck"):
-        assert checks[f"drift of {name}"].detail == "not counted in the last version"
+        assert checks[f"drift of {name}"].detail == "not in the profile of the serving version"
 
 
 def test_some_drift_is_a_warning(titanic: pd.DataFrame) -> None:
@@ -169,17 +169,17 @@ def test_some_drift_is_a_warning(titanic: pd.DataFrame) -> None:
 
 
 def test_a_small_sample_of_the_same_passengers_does_not_drift(titanic: pd.DataFrame) -> None:
-    """The index of 60 passengers is beyond 0.1 by chance alone, in most samples."""
-    beyond_the_bound = drifts = 0
+    """In most samples of 60 passengers some index exceeds 0.1 by chance."""
+    above_the_limit = drifts = 0
     earlier = profile(titanic)
     for seed in range(30):
         checks = check_data(titanic.sample(60, random_state=seed), earlier)
-        # Who travelled together is torn apart, which is none of chance.
-        checks = [check for check in checks if check.check != "drift of passengers_per_ticket"]
-        indices = [float(check.detail.split()[1].rstrip(",")) for check in checks if check.check.startswith("drift of")]
-        beyond_the_bound += max(indices) >= 0.1
+        # Sampling single passengers separates those who travelled together, so this drift is real.
+        checks = [check for check in checks if check.name != "drift of passengers_per_ticket"]
+        indices = [float(check.detail.split()[1].rstrip(",")) for check in checks if check.name.startswith("drift of")]
+        above_the_limit += max(indices) >= 0.1
         drifts += len(failed(checks))
-    assert beyond_the_bound >= 25
+    assert above_the_limit >= 25
     assert drifts == 0
 
 
@@ -187,7 +187,7 @@ def test_groups_of_a_small_sample_of_whole_tickets_do_not_drift(titanic: pd.Data
     earlier = profile(titanic)
     for seed in range(30):
         tickets = titanic["ticket"].drop_duplicates().sample(60, random_state=seed)
-        checks = {check.check: check for check in check_data(titanic[titanic["ticket"].isin(tickets)], earlier)}
+        checks = {check.name: check for check in check_data(titanic[titanic["ticket"].isin(tickets)], earlier)}
         assert checks["drift of passengers_per_ticket"].passed
 
 
@@ -196,11 +196,11 @@ def counts(*numbers: float) -> Any:
 
 
 def test_index_by_hand() -> None:
-    # Shares with half a passenger more in each of two bins: 0.5 and 0.5, then 0.25 and 0.75.
+    # With 0.5 added to each of the two bins, the shares are 0.5 and 0.5, then 0.25 and 0.75.
     expected = (0.25 - 0.5) * math.log(0.25 / 0.5) + (0.75 - 0.5) * math.log(0.75 / 0.5)
     assert population_stability_index(counts(9.5, 9.5), counts(4.5, 14.5)) == pytest.approx(expected)
     assert population_stability_index(counts(5, 7, 0), counts(5, 7, 0)) == 0
-    # A bin that is empty in both says nothing, one that is empty in one of them is no infinity.
+    # A bin that is empty in both is ignored; a bin that is empty in one does not make the index infinite.
     assert population_stability_index(counts(5, 7, 0), counts(50, 7, 0)) == population_stability_index(
         counts(5, 7), counts(50, 7)
     )
@@ -211,12 +211,12 @@ def test_bins_end_at_the_deciles(titanic: pd.DataFrame) -> None:
     kept = profile(titanic.head(100).assign(age=np.arange(1.0, 101.0)))["attributes"]["age"]
     assert kept["edges"] == pytest.approx([10.9, 20.8, 30.7, 40.6, 50.5, 60.4, 70.3, 80.2, 90.1])
     assert (kept["counts"], kept["missing"]) == ([10] * 10, 0)
-    # A value on an edge belongs to the bin that ends there, so classes have a bin each.
+    # A value on an edge belongs to the bin that ends there, so each class has its own bin.
     classes = profile(titanic)["attributes"]["pclass"]
     assert (classes["edges"], classes["counts"]) == ([1, 2, 3], [216, 184, 491, 0])
 
 
-def test_bound_of_chance() -> None:
+def test_chance_bound() -> None:
     assert chance_bound(counts(40, 60), counts(150, 50)) == pytest.approx((1 / 100 + 1 / 200) * 10.8276, rel=1e-4)
     assert chance_bound(counts(40, 0), counts(150, 0)) == 0
 

@@ -11,11 +11,11 @@ from workflows.survival.evaluation import (
     MODEL,
     Evaluation,
     SexOnly,
-    calibration_line,
     cross_validate,
+    cross_validation_folds,
     evaluate,
+    fit_calibration_line,
     log_odds,
-    split_folds,
 )
 from workflows.survival.training import Parameters, fit
 
@@ -26,17 +26,17 @@ def evaluation(titanic: pd.DataFrame) -> Evaluation:
 
 
 def test_folds_are_disjoint_complete_and_grouped_by_ticket(titanic: pd.DataFrame) -> None:
-    left_out: dict[tuple[str, int], list[int]] = {}
-    for split, repeat, _, fitted, test in split_folds(titanic, folds=5, repeats=2, seed=0):
-        assert not set(fitted) & set(test)
-        left_out.setdefault((split, repeat), []).extend(test)
+    held_out_rows: dict[tuple[str, int], list[int]] = {}
+    for split, repeat, _, train, held_out in cross_validation_folds(titanic, folds=5, repeats=2, seed=0):
+        assert not set(train) & set(held_out)
+        held_out_rows.setdefault((split, repeat), []).extend(held_out)
         if split == "grouped":
-            assert not set(titanic["ticket"].iloc[fitted]) & set(titanic["ticket"].iloc[test])
+            assert not set(titanic["ticket"].iloc[train]) & set(titanic["ticket"].iloc[held_out])
         else:
-            assert titanic["survived"].iloc[test].mean() == pytest.approx(0.384, abs=0.01)
-    assert set(left_out) == {("stratified", 0), ("stratified", 1), ("grouped", 0), ("grouped", 1)}
-    assert all(sorted(rows) == list(range(891)) for rows in left_out.values())
-    assert left_out[("stratified", 0)] != left_out[("stratified", 1)]
+            assert titanic["survived"].iloc[held_out].mean() == pytest.approx(0.384, abs=0.01)
+    assert set(held_out_rows) == {("stratified", 0), ("stratified", 1), ("grouped", 0), ("grouped", 1)}
+    assert all(sorted(rows) == list(range(891)) for rows in held_out_rows.values())
+    assert held_out_rows[("stratified", 0)] != held_out_rows[("stratified", 1)]
 
 
 def test_model_beats_every_baseline_in_both_splits(evaluation: Evaluation) -> None:
@@ -50,8 +50,8 @@ def test_model_beats_every_baseline_in_both_splits(evaluation: Evaluation) -> No
                 assert gain * better > 0, (split, baseline, metric)
 
 
-def test_figures(evaluation: Evaluation) -> None:
-    """Between a model that has stopped learning and one that has seen the answers."""
+def test_metrics_are_plausible(evaluation: Evaluation) -> None:
+    """Better than a model that has learned nothing, worse than one that has seen the outcomes."""
     table = evaluation.table().set_index(["split", "classifier"])
     assert 0.82 < table.loc[("stratified", "model"), "accuracy"] < 0.86
     assert 0.86 < table.loc[("stratified", "model"), "roc_auc"] < 0.91
@@ -60,12 +60,12 @@ def test_figures(evaluation: Evaluation) -> None:
     assert table.loc[("stratified", "majority class"), "accuracy"] == pytest.approx(0.616, abs=0.001)
     assert table.loc[("stratified", "sex only"), "accuracy"] == pytest.approx(0.787, abs=0.001)
     assert 0.81 < table.loc[("stratified", "logistic regression"), "accuracy"] < 0.83
-    # The same features reach 0.955 where copies of a passenger are on both sides of the split.
+    # The same features reach 0.955 if copies of a passenger are in both parts of the split.
     assert 0.79 < table.loc[("stratified", "demo features"), "accuracy"] < 0.83
     assert (table[[f"{metric}_spread" for metric in METRICS]] < 0.1).all(axis=None)
 
 
-def test_outcomes_without_a_pattern_are_not_predicted(titanic: pd.DataFrame) -> None:
+def test_shuffled_outcomes_cannot_be_predicted(titanic: pd.DataFrame) -> None:
     """A leak from outcomes into features would predict shuffled outcomes better than chance."""
     shuffled = titanic.assign(survived=np.random.default_rng(0).permutation(titanic["survived"]))
     model = {MODEL: lambda X, y: fit(X, y, Parameters())}
@@ -75,7 +75,7 @@ def test_outcomes_without_a_pattern_are_not_predicted(titanic: pd.DataFrame) -> 
 
 
 def predictions(survived: list[list[int]], probability: list[list[float]]) -> Evaluation:
-    """An evaluation in which nothing but the predictions of each repeat is known."""
+    """Return an evaluation that holds only the predictions of each repeat."""
     repeats = [
         pd.DataFrame({"split": "stratified", "repeat": repeat, "survived": outcome, "probability": predicted})
         for repeat, (outcome, predicted) in enumerate(zip(survived, probability, strict=True))
@@ -83,8 +83,8 @@ def predictions(survived: list[list[int]], probability: list[list[float]]) -> Ev
     return Evaluation(scores=pd.DataFrame(), predictions=pd.concat(repeats, ignore_index=True))
 
 
-def test_calibration_bins_hold_equally_many_of_each_repeat() -> None:
-    # Of the ten in a bin as many survive as its number says, one more in the second repeat.
+def test_calibration_bins_have_equal_numbers_of_predictions() -> None:
+    # Of ten passengers in bin n, n survive in the first repeat and n + 1 in the second.
     probability = np.repeat(np.arange(10) / 10, 10) + np.arange(100) / 1000
     first = np.concatenate([np.arange(10) < number for number in range(10)]).astype(int)
     second = np.concatenate([np.arange(10) < number + 1 for number in range(10)]).astype(int)
@@ -98,28 +98,28 @@ def test_calibration_bins_hold_equally_many_of_each_repeat() -> None:
 def test_confusion_and_roc_by_hand() -> None:
     survived = [[0, 0, 1, 1]] * 2
     evaluation = predictions(survived, [[0.1, 0.6, 0.5, 0.9], [0.1, 0.2, 0.8, 0.9]])
-    # Rows: who died, who survived; the first repeat calls one of the dead a survivor.
+    # The first repeat predicts survival for one of the victims.
     assert evaluation.confusion() == {"mean": [[1.5, 0.5], [0, 2]], "spread": [[0.5, 0.5], [0, 0]]}
     roc = evaluation.roc().set_index("false_positive_rate")
     assert len(roc) == 51
-    # First repeat: half of the survivors before the first false positive, all of them after it.
+    # First repeat: half of the survivors rank above the first false positive, all of them above the second victim.
     assert roc.loc[0.0].tolist() == [0, 0]
     assert roc.loc[0.02].tolist() == [0.75, 0.25]
     assert roc.loc[1.0].tolist() == [1, 0]
 
 
-def test_calibration_line_finds_what_the_log_odds_were_changed_by() -> None:
+def test_calibration_line_recovers_slope_and_intercept() -> None:
     generator = np.random.default_rng(0)
     true = generator.normal(0, 2, 200_000)
     outcomes = (generator.random(len(true)) < 1 / (1 + np.exp(-true))).astype(int)
-    assert calibration_line(true, outcomes) == pytest.approx((1, 0), abs=0.02)
-    # Predictions twice as extreme as they should be, and shifted.
-    assert calibration_line(2 * true - 1, outcomes) == pytest.approx((0.5, 0.5), abs=0.02)
+    assert fit_calibration_line(true, outcomes) == pytest.approx((1, 0), abs=0.02)
+    # Predictions that are twice as extreme, and shifted.
+    assert fit_calibration_line(2 * true - 1, outcomes) == pytest.approx((0.5, 0.5), abs=0.02)
     assert np.isfinite(log_odds([0, 0.5, 1])).all()
-    assert np.isfinite(calibration_line(log_odds([0, 0, 1, 1]), np.array([0, 0, 1, 1]))).all()
+    assert np.isfinite(fit_calibration_line(log_odds([0, 0, 1, 1]), np.array([0, 0, 1, 1]))).all()
 
 
-def test_calibration_summary_tells_a_calibrated_from_an_overconfident_forecast() -> None:
+def test_calibration_summary_detects_overconfident_predictions() -> None:
     generator = np.random.default_rng(1)
     true = generator.uniform(0.02, 0.98, 20_000)
     outcomes = [(generator.random(len(true)) < true).astype(int).tolist() for _ in range(2)]
@@ -136,7 +136,7 @@ def test_calibration_summary_tells_a_calibrated_from_an_overconfident_forecast()
     assert bad["slope"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_what_is_kept_counts_every_passenger_and_fits_together(evaluation: Evaluation) -> None:
+def test_saved_metrics_are_consistent(evaluation: Evaluation) -> None:
     kept = evaluation.to_dict()
     assert list(kept) == ["table", "calibration", "confusion", "roc", "calibration_summary"]
     for split in ("stratified", "grouped"):
@@ -156,7 +156,7 @@ def test_what_is_kept_counts_every_passenger_and_fits_together(evaluation: Evalu
         assert kept["calibration_summary"][split]["expected_calibration_error"] < 0.06
 
 
-def test_baselines_take_what_they_did_not_see(titanic: pd.DataFrame) -> None:
+def test_baselines_predict_unseen_values(titanic: pd.DataFrame) -> None:
     X, y = titanic[list(ATTRIBUTE_NAMES)], titanic["survived"].to_numpy()
     stranger = X.head(1).assign(_name="Nobody", ticket="never sold", cabin="Z9", embarked=None, age=np.nan)
     for name, fit_baseline in BASELINES.items():
@@ -175,6 +175,6 @@ def test_sex_only() -> None:
     np.testing.assert_allclose(probability, [[0, 1], [0.5, 0.5], [0.25, 0.75]])
 
 
-def test_what_is_judged_has_to_be_among_the_classifiers(titanic):
+def test_one_classifier_must_be_the_model(titanic):
     with pytest.raises(ValueError, match="model"):
         cross_validate(titanic, dict(BASELINES), repeats=1)

@@ -53,7 +53,7 @@ def test_every_feature_names_real_attributes() -> None:
 
 
 def test_known_passenger(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
-    # Braund, Mr. Owen Harris: 22, third class, one sibling, nobody else on his ticket, no cabin.
+    # Braund, Mr. Owen Harris: age 22, third class, one sibling on board, alone on his ticket, no cabin.
     features = named([float(number) for number in fitted.transform(titanic.head(1))[0]])
     unknown = {name for name, number in features.items() if math.isnan(number)}
     assert unknown == {"deck", "companions_survived"}
@@ -86,7 +86,7 @@ def test_companions_are_the_other_women_and_boys_on_the_ticket() -> None:
     np.testing.assert_array_equal(shares, np.array([0.5, 0.5, 1, 2 / 3, np.nan], dtype=np.float32))
     stranger = named(features.row(parse_attributes({"ticket": "T", "age": 9, "sibsp": 0, "parch": 0, "fare": 30})))
     assert stranger["companions_survived"] == pytest.approx(2 / 3)
-    # Men count among those who travel together.
+    # Men are part of the group that travels together.
     assert (stranger["group_size"], stranger["fare_per_person"]) == (5, 6)
 
 
@@ -127,8 +127,8 @@ def test_without_companions_everyone_is_a_stranger(titanic: pd.DataFrame, fitted
     pd.testing.assert_frame_equal(alone[same], known[same])
 
 
-def test_own_outcome_never_reaches_the_own_features(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
-    """Turning one passenger's outcome around changes nothing in that passenger's row."""
+def test_features_do_not_depend_on_the_passengers_own_outcome(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
+    """If the outcome of one passenger is inverted, that passenger's features stay the same."""
     for position in range(0, len(titanic), 40):
         flipped = titanic["survived"].to_numpy().copy()
         flipped[position] = 1 - flipped[position]
@@ -137,7 +137,7 @@ def test_own_outcome_never_reaches_the_own_features(titanic: pd.DataFrame, fitte
         np.testing.assert_array_equal(other.transform(passenger), fitted.transform(passenger))
 
 
-def test_renaming_or_changing_one_attribute_does_not_make_somebody_their_own_companion() -> None:
+def test_a_passenger_with_one_changed_attribute_is_not_their_own_companion() -> None:
     record: dict[str, object] = {"_name": "A, Mrs. B", "ticket": "T", "age": "30", "sex": "female", "pclass": "3"}
     features = PassengerFeatures().fit(people(record), [1])
     column = list(FEATURE_NAMES).index("companions_survived")
@@ -151,7 +151,7 @@ def test_renaming_or_changing_one_attribute_does_not_make_somebody_their_own_com
     assert features.row(parse_attributes({**record, "_name": "C, Mr. D", "sex": "male"}))[column] == 1
 
 
-def test_same_row_alone_in_a_batch_and_from_strings(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
+def test_features_are_the_same_alone_in_a_batch_and_from_text(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
     batch = fitted.transform(titanic)
     for position in range(0, len(titanic), 25):
         record = titanic.iloc[position]
@@ -160,7 +160,7 @@ def test_same_row_alone_in_a_batch_and_from_strings(titanic: pd.DataFrame, fitte
         np.testing.assert_array_equal(alone, batch[position])
 
 
-def test_nothing_known_is_all_missing(fitted: PassengerFeatures) -> None:
+def test_without_attributes_all_features_are_missing(fitted: PassengerFeatures) -> None:
     assert all(math.isnan(number) for number in fitted.row(parse_attributes({})))
 
 
@@ -196,7 +196,7 @@ def test_unseen(fitted: PassengerFeatures, kim: dict[str, object]) -> None:
     assert fitted.unseen(parse_attributes({})) == []
 
 
-def test_input_is_left_alone_and_fitting_comes_first(titanic: pd.DataFrame) -> None:
+def test_the_input_is_not_changed_and_transform_needs_a_fit(titanic: pd.DataFrame) -> None:
     before = titanic.copy()
     PassengerFeatures().fit(titanic, titanic["survived"]).transform(titanic)
     pd.testing.assert_frame_equal(titanic, before)
@@ -208,6 +208,6 @@ def test_empty_table(titanic: pd.DataFrame, fitted: PassengerFeatures) -> None:
     assert fitted.transform(titanic.head(0)).shape == (0, len(FEATURE_NAMES))
 
 
-def test_row_needs_no_more_than_the_ten_attributes(fitted: PassengerFeatures) -> None:
+def test_row_needs_only_the_ten_attributes(fitted: PassengerFeatures) -> None:
     passenger: dict[str, Value] = dict.fromkeys(ATTRIBUTE_NAMES)
     assert len(fitted.row(passenger)) == len(FEATURE_NAMES)

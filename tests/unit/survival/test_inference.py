@@ -40,7 +40,7 @@ def test_the_documented_passenger(tmp_path: Path, save: Save, kim: dict[str, obj
     assert answer["survived"] == 1
     assert list(answer["contributions"]) == list(FEATURE_NAMES)
     assert answer["missing"] == []
-    # A name without a title is the one thing that tells the model nothing.
+    # The name has no title; all other values occur in the training data.
     assert answer["unseen"] == ["_name"]
     assert answer["model_version"] == name
 
@@ -58,12 +58,12 @@ def test_no_model_yet(tmp_path: Path, kim: dict[str, object]) -> None:
         predict_passenger(kim, tmp_path)
 
 
-def test_wrong_input_is_named_even_where_there_is_no_model(tmp_path: Path) -> None:
+def test_wrong_input_is_reported_even_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError):
         predict_passenger({"age": "abc"}, tmp_path)
 
 
-def test_version_is_read_once_until_a_newer_one_appears(
+def test_a_version_is_loaded_once_until_a_newer_one_serves(
     tmp_path: Path, save: Save, kim: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[Path] = []
@@ -77,19 +77,19 @@ def test_version_is_read_once_until_a_newer_one_appears(
     assert len(loads) == 2
 
 
-def test_a_damaged_newer_version_leaves_the_last_good_one_serving(
+def test_if_the_newest_version_is_damaged_the_last_usable_one_serves(
     tmp_path: Path, save: Save, kim: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = save(), save()
     (tmp_path / bad / "metadata.json").unlink()
     assert predict_passenger(kim, tmp_path)["model_version"] == good
-    # Nor is the damaged one looked at again at each call.
-    monkeypatch.setattr(inference, "serving_version", lambda _: pytest.fail("read again"))
+    # The damaged version is not loaded again at each call.
+    monkeypatch.setattr(inference, "serving_version", lambda _: pytest.fail("loaded again"))
     assert predict_passenger(kim, tmp_path)["model_version"] == good
 
 
 @pytest.mark.parametrize("file", ["model.joblib", "metadata.json"])
-def test_a_version_repaired_in_place_serves_from_the_next_call_on(
+def test_a_repaired_version_serves_from_the_next_call_on(
     tmp_path: Path, save: Save, kim: dict[str, object], file: str
 ) -> None:
     good, bad = save(), save()
@@ -101,7 +101,7 @@ def test_a_version_repaired_in_place_serves_from_the_next_call_on(
     assert predict_passenger(kim, tmp_path)["model_version"] == bad
 
 
-def test_that_no_version_can_serve_is_found_out_once(
+def test_unusable_versions_are_loaded_once(
     tmp_path: Path,
     save: Save,
     kim: dict[str, object],
@@ -124,7 +124,7 @@ def test_that_no_version_can_serve_is_found_out_once(
     assert predict_passenger(kim, tmp_path)["model_version"] == name
 
 
-def test_a_file_with_the_name_of_a_version_does_no_harm(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
+def test_a_file_with_the_name_of_a_version_is_ignored(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
     name = save()
     (tmp_path / "20000101T000000000000Z-abababab").write_text("")
     assert predict_passenger(kim, tmp_path)["model_version"] == name
@@ -142,7 +142,7 @@ def test_two_folders_do_not_share_a_model(
     assert answers[0] == answers[2] != answers[1]
 
 
-def test_attributes_parsed_before_give_the_same_answer(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
+def test_parsed_attributes_give_the_same_prediction(tmp_path: Path, save: Save, kim: dict[str, object]) -> None:
     save()
     version = inference.serving_version(tmp_path)
     assert inference.predict_with(version, parse_attributes(kim)) == predict_passenger(kim, tmp_path)

@@ -57,7 +57,7 @@ def test_summary_and_metadata(trained: tuple[pd.DataFrame, Path], titanic: pd.Da
     assert [entry.why for entry in registry.history(folder)] == ["promoted"]
 
 
-def test_the_same_again_keeps_the_version_and_reports_it(
+def test_training_again_with_the_same_inputs_returns_the_same_version(
     trained: tuple[pd.DataFrame, Path], titanic: pd.DataFrame
 ) -> None:
     table, folder = trained
@@ -68,14 +68,14 @@ def test_the_same_again_keeps_the_version_and_reports_it(
     assert (folder / "serving.json").read_bytes() == before
 
 
-def test_the_card_is_in_the_folder_and_beside_the_table(trained: tuple[pd.DataFrame, Path], tmp_path: Path) -> None:
+def test_the_card_is_saved_and_returned_with_the_table(trained: tuple[pd.DataFrame, Path], tmp_path: Path) -> None:
     table, folder = trained
     version = table["model_version"].iloc[0]
     html = (folder / version / "card.html").read_text(encoding="utf-8")
     metadata = registry.read_metadata(folder, version)
     assert all(f"<code>{metadata[name]}</code>" in html for name in ("version", "fingerprint", "model_sha256"))
-    # Passengers are chosen by what was predicted while they were left out.
-    assert "Left out, predicted" in html
+    # Example passengers are chosen by their held-out predictions.
+    assert "Held-out prediction:" in html
     first, shown = workflow.with_card(table, folder)
     assert first is table
     assert f'srcdoc="{escape(html)}"' in shown.loc[0, "model_card"]
@@ -83,8 +83,8 @@ def test_the_card_is_in_the_folder_and_beside_the_table(trained: tuple[pd.DataFr
     assert alone is table
 
 
-class Figures:
-    """Stands in for the evaluation, which is tested elsewhere: scores as they are set here."""
+class FakeEvaluation:
+    """Replaces `evaluate`, which is tested elsewhere, by fixed scores."""
 
     brier = 0.12
 
@@ -114,17 +114,17 @@ class Figures:
 
 
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
-    stand_in = Figures()
-    monkeypatch.setattr(workflow, "evaluate", stand_in)
-    # Drawing takes longer than fitting; the real card is in `trained`.
+def fake_evaluation(monkeypatch: pytest.MonkeyPatch) -> FakeEvaluation:
+    fake = FakeEvaluation()
+    monkeypatch.setattr(workflow, "evaluate", fake)
+    # Rendering takes longer than fitting; the fixture `trained` has the real card.
     monkeypatch.setattr(workflow, "model_card", lambda *_: "card")
-    return stand_in
+    return fake
 
 
 @pytest.fixture
-def train(titanic: pd.DataFrame, tmp_path: Path, figures: Figures) -> Train:
-    """Train a small model on few passengers; `trees` make it another one on the same data."""
+def train(titanic: pd.DataFrame, tmp_path: Path, fake_evaluation: FakeEvaluation) -> Train:
+    """Train a small model on 200 passengers; another number of `trees` gives another version of the same data."""
     few = titanic.head(200)
 
     def call(df: pd.DataFrame = few, trees: int = 5, **options: Any) -> pd.DataFrame:
@@ -138,7 +138,7 @@ def result(table: pd.DataFrame) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("change", ["parameters", "data", "code", "libraries", "damage"])
-def test_anything_else_makes_a_new_version(
+def test_a_change_of_any_input_makes_a_new_version(
     titanic: pd.DataFrame, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     first, _ = result(train())
@@ -157,7 +157,9 @@ def test_anything_else_makes_a_new_version(
     assert registry.serving_version(tmp_path).name == second
 
 
-def test_order_of_rows_does_not_change_the_model(titanic: pd.DataFrame, tmp_path: Path, figures: Figures) -> None:
+def test_the_order_of_rows_does_not_change_the_model(
+    titanic: pd.DataFrame, tmp_path: Path, fake_evaluation: FakeEvaluation
+) -> None:
     train_survival_model(titanic, tmp_path / "a", FAST)
     train_survival_model(titanic.sample(frac=1, random_state=1), tmp_path / "b", FAST)
     first, second = (
@@ -167,11 +169,11 @@ def test_order_of_rows_does_not_change_the_model(titanic: pd.DataFrame, tmp_path
 
 
 class TestRejection:
-    def test_a_worse_candidate_is_kept_and_reported_and_the_incumbent_serves(
-        self, train: Train, figures: Figures, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    def test_a_worse_candidate_is_saved_and_logged_but_does_not_serve(
+        self, train: Train, fake_evaluation: FakeEvaluation, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         serving, _ = result(train())
-        figures.brier = 0.13
+        fake_evaluation.brier = 0.13
         rejected, status = result(train(trees=6))
         assert (rejected != serving, status) == (True, "rejected")
         assert registry.serving_version(tmp_path).name == serving
@@ -182,11 +184,11 @@ class TestRejection:
         assert rejected in caplog.text
         assert promotion["reasons"][0] in caplog.text
 
-    def test_the_same_again_is_not_trained_again(
-        self, train: Train, figures: Figures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_rejected_version_is_not_trained_again(
+        self, train: Train, fake_evaluation: FakeEvaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         train()
-        figures.brier = 0.13
+        fake_evaluation.brier = 0.13
         first = train(trees=6)
         monkeypatch.setattr(workflow, "fit", lambda *_: pytest.fail("trained again"))
         before = (tmp_path / "serving.json").read_bytes()
@@ -194,23 +196,27 @@ class TestRejection:
         assert len(registry.version_names(tmp_path)) == 2
         assert (tmp_path / "serving.json").read_bytes() == before
 
-    def test_below_a_baseline_nothing_serves(self, train: Train, figures: Figures, tmp_path: Path) -> None:
-        figures.brier = 0.17
+    def test_a_model_worse_than_a_baseline_does_not_serve(
+        self, train: Train, fake_evaluation: FakeEvaluation, tmp_path: Path
+    ) -> None:
+        fake_evaluation.brier = 0.17
         _, status = result(train())
         assert status == "rejected"
         assert next(registry.usable_versions(tmp_path), None) is None
         assert result(train())[1] == "rejected"
 
-    def test_it_is_judged_again_beside_what_serves_now(self, train: Train, figures: Figures, tmp_path: Path) -> None:
+    def test_a_rejected_version_is_compared_again_with_the_present_serving_version(
+        self, train: Train, fake_evaluation: FakeEvaluation, tmp_path: Path
+    ) -> None:
         serving, _ = result(train())
-        figures.brier = 0.13
+        fake_evaluation.brier = 0.13
         rejected, _ = result(train(trees=6))
-        # Nothing else is left to serve, and it is better than the baselines.
+        # No other version is left, and it is better than the baselines.
         shutil.rmtree(tmp_path / serving)
         assert result(train(trees=6)) == (rejected, "serving")
 
 
-def test_a_card_that_cannot_be_drawn_does_not_lose_the_model(
+def test_the_model_is_saved_even_if_its_card_cannot_be_rendered(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> str:
@@ -228,7 +234,7 @@ def test_a_card_that_cannot_be_drawn_does_not_lose_the_model(
 
 
 class TestRestored:
-    def test_a_version_restored_under_another_name_is_superseded(self, train: Train, tmp_path: Path) -> None:
+    def test_a_version_restored_under_another_name_can_be_replaced(self, train: Train, tmp_path: Path) -> None:
         first, _ = result(train())
         restored = f"20240101T000000000000Z-{first[-8:]}"
         (tmp_path / first).rename(tmp_path / restored)
@@ -237,20 +243,22 @@ class TestRestored:
 
 
 class TestByHand:
-    def test_what_was_rolled_back_is_not_promoted_by_the_next_run(self, train: Train, tmp_path: Path) -> None:
+    def test_a_version_that_was_rolled_back_is_not_promoted_by_the_next_run(self, train: Train, tmp_path: Path) -> None:
         first, _ = result(train())
         second, _ = result(train(trees=6))
         registry.roll_back(tmp_path)
         assert result(train(trees=6)) == (second, "served before")
         assert registry.serving_version(tmp_path).name == first
 
-    def test_what_was_superseded_is_promoted_when_its_data_return(self, train: Train, tmp_path: Path) -> None:
+    def test_a_version_replaced_by_training_is_promoted_again_when_its_inputs_return(
+        self, train: Train, tmp_path: Path
+    ) -> None:
         first, _ = result(train())
         train(trees=6)
         assert result(train()) == (first, "serving")
         assert len(registry.version_names(tmp_path)) == 2
 
-    def test_a_change_by_hand_meanwhile_is_respected(
+    def test_a_roll_back_during_training_is_respected(
         self, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         first, _ = result(train())
@@ -266,13 +274,13 @@ class TestByHand:
         assert status == "candidate"
         assert registry.serving_version(tmp_path).name == first
         assert "stays a candidate" in caplog.text
-        # The next run judges it beside what serves by then.
+        # The next run compares it with the version that serves by then.
         assert result(train(trees=7)) == (third, "serving")
 
 
 class TestCrash:
-    @pytest.mark.parametrize("step", ["save", "promote_in_place_of", "was_left_by_hand"])
-    def test_a_process_killed_leaves_what_served_and_the_next_run_ends_the_work(
+    @pytest.mark.parametrize("step", ["save", "promote_if_still_serving", "was_replaced_by_hand"])
+    def test_after_a_killed_process_the_old_version_serves_and_the_next_run_completes(
         self, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:
         first, _ = result(train())
@@ -289,11 +297,11 @@ class TestCrash:
         second, status = result(train(trees=6))
         assert status == "serving"
         assert registry.serving_version(tmp_path).name == second
-        # What was saved before the end is not made again.
+        # A version that was saved before the process was killed is not trained again.
         assert len(registry.version_names(tmp_path)) == 2
         assert step == "save" or second in kept
 
-    def test_two_trainings_at_once_make_one_version(self, titanic: pd.DataFrame, train: Train, tmp_path: Path) -> None:
+    def test_concurrent_trainings_make_one_version(self, titanic: pd.DataFrame, train: Train, tmp_path: Path) -> None:
         with ThreadPoolExecutor(3) as executor:
             results = [future.result() for future in [executor.submit(train) for _ in range(3)]]
         assert len({result(table) for table in results}) == 1
@@ -302,7 +310,7 @@ class TestCrash:
 
 
 class TestChecks:
-    def test_data_that_no_model_can_be_judged_on(self, titanic: pd.DataFrame, tmp_path: Path) -> None:
+    def test_data_with_errors_are_refused(self, titanic: pd.DataFrame, tmp_path: Path) -> None:
         for wrong, names, detail in (
             (titanic.head(49), ["rows"], "at least 50 passengers, there are 49"),
             (titanic[titanic["survived"] == 0], ["outcomes", "tickets"], "5 passengers with survived = 1, there are 0"),
@@ -314,37 +322,35 @@ class TestChecks:
             assert list(caught.value.fields) == names
         assert list(tmp_path.iterdir()) == []
 
-    def test_every_failed_check_is_named_and_what_serves_stays(
+    def test_every_failed_check_is_named_and_the_serving_version_stays(
         self, titanic: pd.DataFrame, train: Train, tmp_path: Path
     ) -> None:
         first, _ = result(train())
         changed = titanic.head(200).assign(fare=lambda df: df["fare"] * 5, pclass=1)
         before = sorted(path.name for path in tmp_path.iterdir())
-        with pytest.raises(InvalidInputError, match="what serves stays") as caught:
+        with pytest.raises(InvalidInputError, match="the serving version stays") as caught:
             train(changed)
         assert {"drift of fare", "drift of pclass"} == set(caught.value.fields)
         assert sorted(path.name for path in tmp_path.iterdir()) == before
         assert registry.serving_version(tmp_path).name == first
 
     @pytest.mark.parametrize("accept", [True, "true", "1"])
-    def test_accepted_drift_is_a_warning_and_the_new_data_are_compared_with_next(
+    def test_accepted_drift_is_a_warning_and_the_next_run_compares_with_the_new_data(
         self, titanic: pd.DataFrame, train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture, accept: Any
     ) -> None:
         train()
         changed = titanic.head(200).assign(pclass=1)
         second, status = result(train(changed, accept_drift=accept))
         assert status == "serving"
-        kept = {check["check"]: check for check in registry.load(tmp_path, second).metadata["checks"]}
+        kept = {check["name"]: check for check in registry.load(tmp_path, second).metadata["checks"]}
         assert kept["drift of pclass"]["passed"] is False
         assert kept["drift of pclass"]["severity"] == "warning"
         assert "drift of pclass" in caplog.text
-        # No longer drift.
+        # The same data do not drift from themselves.
         assert result(train(changed)) == (second, "serving")
 
     @pytest.mark.parametrize("refuse", [False, "false", "0"])
-    def test_drift_is_not_accepted_by_a_text_that_says_no(
-        self, titanic: pd.DataFrame, train: Train, refuse: Any
-    ) -> None:
+    def test_accept_drift_given_as_text_can_be_false(self, titanic: pd.DataFrame, train: Train, refuse: Any) -> None:
         train()
         with pytest.raises(InvalidInputError, match="drift of pclass"):
             train(titanic.head(200).assign(pclass=1), accept_drift=refuse)

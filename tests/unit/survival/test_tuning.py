@@ -9,40 +9,40 @@ from stack import tune_model
 from workflows.common.settings import Settings
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 from workflows.survival import tuning
-from workflows.survival.evaluation import BASELINES, split_folds
+from workflows.survival.evaluation import BASELINES, cross_validation_folds
 from workflows.survival.training import Parameters
-from workflows.survival.tuning import CANDIDATES, candidates, evaluate_search, search
+from workflows.survival.tuning import CANDIDATES, draw_candidates, nested_cross_validation, search_parameters
 
 X_COLUMNS = list(ATTRIBUTE_NAMES)
 GOOD = Parameters(n_estimators=30, max_depth=3, learning_rate=0.2)
-# The intercept alone, nearly.
+# Hardly more than the intercept.
 USELESS = replace(GOOD, n_estimators=1, learning_rate=0.001)
 
 
 @pytest.fixture
 def some(titanic: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    """Few passengers, and inner folds drawn fewer times."""
+    """150 passengers; the inner folds are drawn once."""
     monkeypatch.setattr(tuning, "FINAL_REPEATS", 1)
     return titanic.head(150)
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *offered: Parameters) -> None:
-    monkeypatch.setattr(tuning, "candidates", lambda count, _: iter(offered[:count]))
+    monkeypatch.setattr(tuning, "draw_candidates", lambda count, _: iter(offered[:count]))
 
 
-def test_candidates_are_those_of_their_seed() -> None:
-    drawn = list(candidates(CANDIDATES, 0))
+def test_candidates_depend_on_the_seed() -> None:
+    drawn = list(draw_candidates(CANDIDATES, 0))
     assert len(set(drawn)) == CANDIDATES
-    assert list(candidates(3, 0)) == drawn[:3]
-    assert list(candidates(CANDIDATES, 1)) != drawn
-    # A tree more is time more for each answer.
+    assert list(draw_candidates(3, 0)) == drawn[:3]
+    assert list(draw_candidates(CANDIDATES, 1)) != drawn
+    # The time of a prediction grows with the number of trees.
     assert all(20 <= parameters.n_estimators <= 200 for parameters in drawn)
-    # Rows are made once for all candidates.
+    # Training rows are computed once for all candidates.
     assert {(parameters.missing_rate, parameters.seed) for parameters in drawn} == {(0.3, 0)}
 
 
-def test_published_parameters_are_of_the_space_searched() -> None:
-    space = pd.DataFrame([vars(parameters) for parameters in candidates(300, 1)])
+def test_the_published_parameters_are_in_the_search_space() -> None:
+    space = pd.DataFrame([vars(parameters) for parameters in draw_candidates(300, 1)])
     published = vars(Parameters())
     for name, value in published.items():
         assert space[name].min() <= value <= space[name].max(), name
@@ -53,15 +53,15 @@ def test_search_finds_the_better_one(
     some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, order: tuple[Parameters, ...]
 ) -> None:
     offer(monkeypatch, *order)
-    chosen, loss = search(some[X_COLUMNS], some["survived"].to_numpy(), count=2)
+    chosen, loss = search_parameters(some[X_COLUMNS], some["survived"].to_numpy(), count=2)
     assert chosen == GOOD
-    # Less than of the share of survivors as everybody's probability.
+    # Lower than the loss of predicting the share of survivors for everybody.
     share = some["survived"].mean()
     assert 0.3 < loss < -(share * np.log(share) + (1 - share) * np.log(1 - share)) - 0.1
-    assert search(some[X_COLUMNS], some["survived"].to_numpy(), count=2) == (chosen, loss)
+    assert search_parameters(some[X_COLUMNS], some["survived"].to_numpy(), count=2) == (chosen, loss)
 
 
-def test_more_folds_decide_between_the_best_few(some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finalists_are_scored_in_more_folds(some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     fits: list[Parameters] = []
     original = tuning.fit_rows
 
@@ -73,12 +73,12 @@ def test_more_folds_decide_between_the_best_few(some: pd.DataFrame, monkeypatch:
     monkeypatch.setattr(tuning, "FINALISTS", 1)
     monkeypatch.setattr(tuning, "FINAL_REPEATS", 2)
     offer(monkeypatch, USELESS, GOOD)
-    search(some[X_COLUMNS], some["survived"].to_numpy(), count=2)
-    # Three folds, two splits: once for everybody, twice for the finalist.
+    search_parameters(some[X_COLUMNS], some["survived"].to_numpy(), count=2)
+    # Three folds and two splits: drawn once for all candidates, twice for the finalist.
     assert (fits.count(USELESS), fits.count(GOOD)) == (6, 12)
 
 
-def test_passengers_left_out_have_no_part_in_the_search(some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_held_out_fold_is_not_used_in_the_search(some: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[set[object]] = []
 
     def recorded(X: pd.DataFrame, y: object, count: int) -> tuple[Parameters, float]:
@@ -86,9 +86,11 @@ def test_passengers_left_out_have_no_part_in_the_search(some: pd.DataFrame, monk
         searched.append(set(X["_name"]))
         return GOOD, 0.0
 
-    monkeypatch.setattr(tuning, "search", recorded)
-    evaluation = evaluate_search(some, folds=3, repeats=1)
-    expected: Iterator[set[object]] = (set(some["_name"].iloc[fitted]) for *_, fitted, _ in split_folds(some, 3, 1, 0))
+    monkeypatch.setattr(tuning, "search_parameters", recorded)
+    evaluation = nested_cross_validation(some, folds=3, repeats=1)
+    expected: Iterator[set[object]] = (
+        set(some["_name"].iloc[train]) for *_, train, _ in cross_validation_folds(some, 3, 1, 0)
+    )
     assert sorted(map(sorted, searched)) == sorted(map(sorted, expected))
     assert evaluation.scores["classifier"].unique().tolist() == ["model"]
     assert evaluation.predictions.groupby("split").size().to_dict() == {"grouped": 150, "stratified": 150}
@@ -105,7 +107,7 @@ def test_command_prints_both_tables(
     printed = capsys.readouterr().out
     assert "Published parameters" in printed
     assert "demo features" in printed
-    assert "Parameters searched for in each training part" in printed
+    assert "Parameters searched in each training part" in printed
     assert "n_estimators 30, max_depth 3" in printed
 
 
