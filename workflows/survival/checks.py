@@ -63,14 +63,14 @@ def check_data(
         folds: Number of folds of the evaluation: each needs both outcomes and tickets of its own.
         accept_drift: Whether strong drift is a warning instead of an error.
     """
-    checks = [_columns(df)]
-    for stage in (_schema, _ranges, lambda data: _amounts(data, folds)):
+    checks = [_check_columns(df)]
+    for stage in (_check_schema, _check_ranges, lambda data: _check_counts(data, folds)):
         if not all(check.passed for check in checks):
             return checks
         checks += stage(df)
     if not all(check.passed for check in checks):
         return checks
-    return [*checks, *_shares(df), *_drift(df, earlier, accept_drift)]
+    return [*checks, *_check_shares(df), *_check_drift(df, earlier, accept_drift)]
 
 
 def profile(df: pd.DataFrame) -> dict[str, Any]:
@@ -83,12 +83,12 @@ def profile(df: pd.DataFrame) -> dict[str, Any]:
         the number at the end, the length, and the passengers per ticket.
     """
     attributes: dict[str, Any] = {}
-    for name, values in _numbers(df):
+    for name, values in _numeric_columns(df):
         known = values.dropna().to_numpy(dtype=float)
         edges = np.unique(np.quantile(known, np.arange(1, 10) / 10)) if known.size else np.array([])
         counts = _count_in_bins(known, edges)
         attributes[name] = {"edges": edges.tolist(), "counts": counts.tolist(), "missing": int(values.isna().sum())}
-    for name, values in _categories(df):
+    for name, values in _categorical_columns(df):
         counted = values.dropna().astype(str).value_counts().sort_index()
         attributes[name] = {"values": counted.to_dict(), "missing": int(values.isna().sum())}
     return {"rows": len(df), "attributes": attributes}
@@ -119,21 +119,24 @@ def chance_bound(earlier: Counts, now: Counts) -> float:
     return float((1 / earlier.sum() + 1 / now.sum()) * chi2.ppf(CHANCE_QUANTILE, bins - 1))
 
 
-def _columns(df: pd.DataFrame) -> CheckResult:
+def _check_columns(df: pd.DataFrame) -> CheckResult:
     counts = {column.name: int((df.columns == column.name).sum()) for column in COLUMNS}
     wrong = [f"{name} is {'duplicated' if count else 'missing'}" for name, count in counts.items() if count != 1]
     return CheckResult("columns", "error", not wrong, ", ".join(wrong) or f"all {len(COLUMNS)} are present")
 
 
-def _schema(df: pd.DataFrame) -> list[CheckResult]:
+def _check_schema(df: pd.DataFrame) -> list[CheckResult]:
     wrong = [column.name for column in COLUMNS if not _has_type(df[column.name], column)]
     missing = {column.name: int(df[column.name].isna().sum()) for column in COLUMNS if column.required}
-    lacking = [f"{name} {count} times" for name, count in missing.items() if count]
+    incomplete = [f"{name} {count} times" for name, count in missing.items() if count]
     repeated = int(df[KEY].dropna().duplicated().sum())
     return [
         CheckResult("types", "error", not wrong, f"wrong type in {', '.join(wrong)}" if wrong else "as documented"),
         CheckResult(
-            "required values", "error", not lacking, f"missing: {', '.join(lacking)}" if lacking else "none is missing"
+            "required values",
+            "error",
+            not incomplete,
+            f"missing: {', '.join(incomplete)}" if incomplete else "none is missing",
         ),
         CheckResult(
             "unique key",
@@ -150,7 +153,7 @@ def _has_type(values: pd.Series, column: Column) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
-def _ranges(df: pd.DataFrame) -> list[CheckResult]:
+def _check_ranges(df: pd.DataFrame) -> list[CheckResult]:
     wrong = []
     for column in COLUMNS:
         problems = list(_wrong_values(df[column.name], column))
@@ -173,7 +176,7 @@ def _wrong_values(values: pd.Series, column: Column) -> Iterator[str]:
             yield str(error)
 
 
-def _amounts(df: pd.DataFrame, folds: int) -> list[CheckResult]:
+def _check_counts(df: pd.DataFrame, folds: int) -> list[CheckResult]:
     counts = {outcome: int((df[TARGET] == outcome).sum()) for outcome in (0, 1)}
     scarce, few = min(counts.items(), key=lambda item: item[1])
     # With fewer tickets, some training part of the grouped split would lack this outcome.
@@ -202,7 +205,7 @@ def _amounts(df: pd.DataFrame, folds: int) -> list[CheckResult]:
     ]
 
 
-def _shares(df: pd.DataFrame) -> list[CheckResult]:
+def _check_shares(df: pd.DataFrame) -> list[CheckResult]:
     rate = float(df[TARGET].mean())
     balanced = MINIMUM_SHARE_OF_AN_OUTCOME <= rate <= 1 - MINIMUM_SHARE_OF_AN_OUTCOME
     checks = [CheckResult("class balance", "warning", balanced, f"{rate:.1%} survived")]
@@ -214,11 +217,11 @@ def _shares(df: pd.DataFrame) -> list[CheckResult]:
     return checks
 
 
-def _drift(df: pd.DataFrame, earlier: Profile | None, accepted: bool) -> Iterator[CheckResult]:
+def _check_drift(df: pd.DataFrame, earlier: Profile | None, accepted: bool) -> Iterator[CheckResult]:
     if earlier is None:
         yield CheckResult("drift", "warning", True, "there is no earlier version to compare with")
         return
-    numbers = dict(_numbers(df))
+    numbers = dict(_numeric_columns(df))
     for name, now in profile(df)["attributes"].items():
         before = earlier["attributes"].get(name)
         if before is None:
@@ -247,7 +250,7 @@ def _compare(name: str, earlier: list[int], now: list[int], accepted: bool) -> C
     return CheckResult(f"drift of {name}", "error" if strong and not accepted else "warning", passed, detail)
 
 
-def _numbers(df: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+def _numeric_columns(df: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     for column in ATTRIBUTES:
         if column.kind != "text":
             yield column.name, df[column.name]
@@ -259,7 +262,7 @@ def _numbers(df: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     yield "passengers_per_ticket", df["ticket"].value_counts()
 
 
-def _categories(df: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+def _categorical_columns(df: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     """Yield the columns that are counted by value; names become titles and cabins decks, None if there is none."""
     yield TARGET, df[TARGET].astype(int)
     for column in ATTRIBUTES:

@@ -530,7 +530,7 @@ class TestRollBack:
         assert registry.serving_version(tmp_path).name == names[2]
 
     @pytest.mark.parametrize(("change", "by_hand"), [("roll back", True), ("by hand", True), ("automatic", False)])
-    def test_a_version_replaced_by_hand_is_told_from_one_replaced_by_training(
+    def test_a_version_replaced_by_hand_is_distinguished_from_one_replaced_by_training(
         self, tmp_path: Path, save: Save, change: str, by_hand: bool
     ) -> None:
         first, second, third = save(), save(), save()

@@ -112,14 +112,14 @@ def test_command_prints_both_tables(
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "said"),
+    ("setting", "value", "message"),
     [("passengers_csv", "/not/there.csv", "/not/there.csv"), ("port", "abc", "setting PORT: ")],
 )
 def test_wrong_settings_are_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, value: str, said: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, value: str, message: str
 ) -> None:
     monkeypatch.setattr(tune_model, "get_settings", lambda: Settings(**{setting: value}))
     assert tune_model.main([]) == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("Error: ")
-    assert said in line
+    assert message in line
