@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -101,10 +100,7 @@ class RunApiExtension:
 
 
 def _terminate_children() -> None:
-    """Terminate Mage's scheduler and its helpers, which would otherwise keep running without the server."""
-    for child in multiprocessing.active_children():
+    """Terminate Mage's scheduler, its workers and the notebook kernels, which may outlive the server."""
+    for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(child.pid)
-            for member in (*process.children(recursive=True), process):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.terminate()
+            process.terminate()
