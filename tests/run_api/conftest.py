@@ -45,28 +45,30 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Mage as it is installed, on the same project."""
-    yield from _running(_with_small_project(tmp_path_factory.mktemp("shipped")), *mage_command())
+def shipped(tmp_path_factory: pytest.TempPathFactory, trained_repository: Path) -> Iterator[RunningServer]:
+    """Mage as it is installed, on the small project and the repository together."""
+    folder = tmp_path_factory.mktemp("shipped")
+    shutil.copytree(trained_repository, folder, dirs_exist_ok=True)
+    yield from _running(_with_small_project(folder), *mage_command())
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def trained_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the two pipelines of this repository that are called, and a trained model."""
+    return copy_repository(tmp_path_factory.mktemp("trained_repository"))
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, trained_repository: Path) -> Iterator[RunningServer]:
     """The two pipelines of this repository that are called, with a trained model and no decision framework."""
-    folder = copy_repository(tmp_path_factory.mktemp("repository"))
+    folder = tmp_path_factory.mktemp("repository")
+    shutil.copytree(trained_repository, folder, dirs_exist_ok=True)
     with instant_model() as environment:
         yield from _running(folder, *run_api_command(), **environment)
 
 
-@pytest.fixture(scope="session")
-def shipped_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The same, on Mage as it is installed."""
-    folder = copy_repository(tmp_path_factory.mktemp("shipped_repository"))
-    yield from _running(folder, *mage_command())
-
-
 def _with_small_project(folder: Path) -> Path:
-    shutil.copytree(SMALL_PROJECT, folder / "project")
+    shutil.copytree(SMALL_PROJECT, folder / "project", dirs_exist_ok=True)
     return folder
 
 
