@@ -77,8 +77,8 @@ def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, pro
     runs = follow(stack.client, first, Console())
     assert {run.pipeline for run in runs} == set(GRAPH.chain("sql_python_workflow"))
     assert {run.status for run in runs} == {"completed"}
-    # The fun facts, the explanation, the framework, the bio and the answer to it.
-    questions = 10 + 4
+    # The one at the start, the fun facts, the explanation, the framework, the bio and the answer to it.
+    questions = 1 + 10 + 4
     assert len(provider.requests) == 2 * questions, "each was refused once and answered once"
     assert provider.most_at_once <= 2
 
