@@ -77,9 +77,10 @@ def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, pro
     runs = follow(stack.client, first, Console())
     assert {run.pipeline for run in runs} == set(GRAPH.chain("sql_python_workflow"))
     assert {run.status for run in runs} == {"completed"}
-    # The one at the start, the fun facts, the explanation, the framework, the bio and the answer to it.
-    questions = 1 + 10 + 4
-    assert len(provider.requests) == 2 * questions, "each was refused once and answered once"
+    # The one at the start, the fun facts, the explanation, the framework, the bio and the answer to it; more where an
+    # answer does not pass the checks. Each is refused once and answered once.
+    asked = len(provider.requests)
+    assert asked >= 2 * (1 + 10 + 4)
     assert provider.most_at_once <= 2
 
     by_pipeline = {run.pipeline: run for run in runs}
@@ -91,7 +92,7 @@ def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, pro
         stack.client, stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 12 * 891}), Console()
     )
     assert {run.status for run in again} == {"completed"}
-    assert len(provider.requests) == 2 * questions, "the same questions are asked once"
+    assert len(provider.requests) == asked, "the same questions are asked once"
     logs = "".join(path.read_text(errors="replace") for path in stack.settings.state_dir.rglob("*.log"))
     assert "all calls pause for" in logs
     assert KEY not in logs
