@@ -10,7 +10,7 @@ from workflows.ai_blocks import usage
 from workflows.ai_blocks.cache import AnswerCache
 from workflows.ai_blocks.checks import Check
 from workflows.ai_blocks.client import LanguageModel, OpenAIModel, RequestTooLargeError
-from workflows.ai_blocks.completions import Completion, parse_json_object
+from workflows.ai_blocks.completions import Completion, has_begun_object, parse_json_object
 from workflows.ai_blocks.prompts import Message, Prompt, as_json, load_prompt
 from workflows.ai_blocks.untrusted import as_data, sanitised
 from workflows.common.errors import InvalidInputError, ServiceError
@@ -242,7 +242,7 @@ def _ask_model(
         if refusal is not None:
             logger.info("%s: attempt %d refused by %s: %s", prompt.name, attempts, refusal.check, refusal.reason)
             refusals.append(refusal)
-        if completion.is_cut:
+        if completion.is_cut and not has_begun_object(completion.text):
             # A model that thinks first may need many times the tokens of its answer.
             max_tokens = min(largest, 4 * max_tokens)
     name = spent[-1].model if spent else model.identity

@@ -74,8 +74,7 @@ def parse_json_object(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | 
     It may stand after thoughts, in a code fence or between sentences, and have raw newlines in its texts. Of several
     objects the last one with any of the fields counts; keys that are not among the fields are removed.
     """
-    answer = _END_OF_THOUGHTS.split(_THOUGHTS.sub("", text))[-1]
-    answer = _UNFINISHED_THOUGHTS.sub("", answer)
+    answer = _without_thoughts(text)
     start, end = answer.find("{"), answer.rfind("}")
     if start < 0 or end < start:
         return None
@@ -88,6 +87,16 @@ def parse_json_object(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | 
     objects = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
     fitting = [one for one in objects if set(one) & set(fields)]
     return {key: part for key, part in fitting[-1].items() if key in fields} if fitting else None
+
+
+def has_begun_object(text: str) -> bool:
+    """Whether a model's text has come to its answer, rather than to thoughts alone."""
+    return "{" in _without_thoughts(text)
+
+
+def _without_thoughts(text: str) -> str:
+    answer = _END_OF_THOUGHTS.split(_THOUGHTS.sub("", text))[-1]
+    return _UNFINISHED_THOUGHTS.sub("", answer)
 
 
 def _text(content: Any) -> str:

@@ -130,8 +130,8 @@ class SmallModel:
 
     identity = "small"
 
-    def __init__(self, characters, tokens=10**6, is_cut=()):
-        self.characters, self.tokens, self.is_cut = characters, tokens, list(is_cut)
+    def __init__(self, characters, tokens=10**6, cut=()):
+        self.characters, self.tokens, self.cut = characters, tokens, list(cut)
         self.asked = []
         self.max_tokens = []
 
@@ -140,8 +140,9 @@ class SmallModel:
             raise RequestTooLargeError("too large")
         self.asked.append(messages)
         self.max_tokens.append(max_tokens)
-        is_cut = self.is_cut.pop(0) if self.is_cut else False
-        return Completion(json.dumps(GOOD), "small", input_tokens=1, output_tokens=1, seconds=0.1, is_cut=is_cut)
+        text = self.cut.pop(0) if self.cut else None
+        text, is_cut = (json.dumps(GOOD), False) if text is None else (text, True)
+        return Completion(text, "small", input_tokens=1, output_tokens=1, seconds=0.1, is_cut=is_cut)
 
 
 EXAMPLE = {
@@ -171,15 +172,22 @@ def test_the_context_of_the_settings_is_kept_without_asking(monkeypatch, tmp_pat
     assert len(model.asked[0]) == 2
 
 
-def test_an_answer_cut_off_at_the_length_gets_more_tokens():
-    model = SmallModel(10**6, is_cut=[True, True, False])
+def test_thoughts_cut_off_at_the_length_get_more_tokens():
+    model = SmallModel(10**6, cut=["", "<think>Is {this} a cat?"])
     found = run(model)
     assert model.max_tokens == [10, 40, 160]
     assert "too long and cut off" in found.refusals[0].reason
 
 
+def test_an_answer_cut_off_at_the_length_is_asked_for_again_with_the_same_tokens():
+    model = SmallModel(10**6, cut=["<think>A cat.</think>" + json.dumps(GOOD)[:-4]])
+    found = run(model)
+    assert (found.source, model.max_tokens) == ("model", [10, 10])
+    assert "too long and cut off" in model.asked[1][-1]["content"]
+
+
 def test_a_model_that_cannot_write_more_is_asked_for_less_again():
-    model = SmallModel(10**6, tokens=20, is_cut=[True, False])
+    model = SmallModel(10**6, tokens=20, cut=[""])
     assert (run(model).source, model.max_tokens) == ("model", [10, 10])
 
 
