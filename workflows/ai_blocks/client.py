@@ -31,7 +31,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 OPENAI_BASE_URL = "https://api.openai.com/v1"
-# Of connection errors, timeouts, 408, 409 and 5xx, by the openai package, which honours Retry-After.
+# By the openai package, which honours Retry-After.
 MAX_RETRIES = 4
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
 MAX_MODELS_LISTED = 20
@@ -83,6 +83,7 @@ class OpenAIModel:
 
     Args:
         settings: Server, key, model and limits.
+        max_retries: Of connection errors, timeouts, 408, 409 and 5xx.
         clock: Seconds since 1970; replaced in tests.
         sleep: Waits the given number of seconds; replaced in tests.
     """
@@ -90,10 +91,12 @@ class OpenAIModel:
     def __init__(
         self,
         settings: Settings,
+        max_retries: int = MAX_RETRIES,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ):
         self._settings = settings
+        self._max_retries = max_retries
         self._limits = CallLimits(
             settings.llm_dir / "limits",
             settings.max_llm_calls_at_once,
@@ -217,7 +220,7 @@ class OpenAIModel:
                 )
         # Local servers need no key, but the protocol's header has to hold something.
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key and not local_url else "none"
-        options: dict[str, Any] = {"api_key": key, "max_retries": MAX_RETRIES, "http_client": http}
+        options: dict[str, Any] = {"api_key": key, "max_retries": self._max_retries, "http_client": http}
         base_url = local_url or settings.openai_base_url or OPENAI_BASE_URL
         try:
             if settings.openai_api_version is None or local_url:
@@ -289,7 +292,7 @@ def probe(settings: Settings) -> str | None:
     schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
     messages = [{"role": "system", "content": "Answer as JSON."}, {"role": "user", "content": "Say hello."}]
     try:
-        completion = OpenAIModel(settings.model_copy(update=limits)).complete(messages, schema, 32, 0.0)
+        completion = OpenAIModel(settings.model_copy(update=limits), max_retries=0).complete(messages, schema, 32, 0.0)
     except ServiceError as error:
         return str(error)
     return None if completion.text.strip() else f"The language model {describe_model(settings)} answered nothing"
