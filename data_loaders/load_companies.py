@@ -1,6 +1,7 @@
 from workflows.common.local_services import ensure_service
+from workflows.common.mage import duckdb_database
 from workflows.common.settings import get_settings
-from workflows.ingestion.companies import COMPANIES_API, fetch_companies
+from workflows.ingestion import companies
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader
@@ -10,14 +11,10 @@ if "test" not in globals():
 
 @data_loader
 def load_companies(*args, **kwargs):
-    """GET the companies from COMPANIES_API_URL, by default the bundled sample served on this machine."""
+    """Fetch the companies from COMPANIES_API_URL, by default the bundled sample; set aside what does not fit."""
     settings = get_settings()
-    return fetch_companies(
-        settings.companies_api_url or f"{ensure_service(COMPANIES_API)}/companies",
-        timeout_seconds=settings.companies_api_timeout_seconds,
-        deadline_seconds=settings.companies_api_deadline_seconds,
-        retries=settings.companies_api_retries,
-    )
+    url = settings.companies_api_url or f"{ensure_service(companies.COMPANIES_API)}/companies"
+    return companies.load_companies(settings, url, duckdb_database(), kwargs.get("pipeline_run_id"))
 
 
 @test

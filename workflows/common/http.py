@@ -1,13 +1,16 @@
 """HTTP requests with a time limit for the whole, whatever the server sends."""
 
 import asyncio
+import contextlib
 import ipaddress
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import httpx
 import requests
+from anyio.from_thread import start_blocking_portal
 
 from workflows.common.errors import InvalidInputError, ServiceError
 
@@ -15,7 +18,20 @@ RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 FIRST_DELAY_SECONDS = 0.5
 
 
-def download(
+@dataclass(frozen=True)
+class Answer:
+    """A successful answer: its body, its headers (names in lower case), and the address of `Link: rel="next"`."""
+
+    content: bytes | bytearray
+    headers: Mapping[str, str] = field(default_factory=dict)
+    next_link: str | None = None
+
+
+Get = Callable[[str], Answer]
+
+
+@contextlib.contextmanager
+def requests_to(
     url: str,
     *,
     source: str,
@@ -25,50 +41,58 @@ def download(
     retries: int,
     max_bytes: int | None = None,
     headers: Mapping[str, str] | None = None,
-) -> bytes:
-    """GET an address and return the body of the answer.
+    headers_setting: str | None = None,
+) -> Iterator[Get]:
+    """Yield a function that GETs an address, all over one connection and with one time limit.
 
     Args:
-        url: Address; no message shows it, since it may hold a key.
+        url: The first address; no message shows it, since it may hold a key.
         source: What is read, for the messages.
         setting: The variable to correct, for the messages.
-        timeout_seconds: For the connection, and between two pieces of the answer.
-        deadline_seconds: For everything together: all tries, the waits between them, and the body.
-        retries: After connection errors, 429 and 5xx; the waits double, and a Retry-After is honoured.
+        timeout_seconds: For the connection, and between two pieces of an answer.
+        deadline_seconds: For everything together: all addresses, tries, the waits between them, and the bodies.
+        retries: Of one address after connection errors, 429 and 5xx; the waits double, and a Retry-After is honoured.
         max_bytes: Largest body that is read.
-        headers: Headers of the request.
+        headers: Headers of the requests; only the host of the first address gets them.
+        headers_setting: The variable that holds the headers, for the messages.
 
-    Raises:
+    The function raises:
         ServiceError: no answer in time, or an error status.
         InvalidInputError: the body is too large.
     """
+    ends_at = time.monotonic() + deadline_seconds
+    host = _host(url)
 
-    async def get() -> bytes:
-        # A proxy that the environment names cannot reach this machine's own addresses.
-        async with httpx.AsyncClient(
-            timeout=timeout_seconds, follow_redirects=True, trust_env=not is_local(url)
-        ) as client:
-            for attempt in range(retries + 1):
-                delay_seconds = FIRST_DELAY_SECONDS * 2**attempt
-                try:
-                    async with client.stream("GET", url, headers=headers) as response:
-                        if response.is_success:
-                            return await _read(response, max_bytes, source, setting)
-                        problem = f"answered {response.status_code}"
-                        is_final = response.status_code not in RETRIED_STATUSES
-                        delay_seconds = max(delay_seconds, _retry_after_seconds(response))
-                except httpx.TransportError as error:
-                    problem, is_final = f"did not answer ({type(error).__name__})", False
-                if is_final or attempt == retries:
-                    tries = "" if is_final else f" after {retries} retries"
-                    raise ServiceError(f"{source} {problem}{tries}; check {setting} and the service behind it")
-                await asyncio.sleep(delay_seconds)
+    async def keep_secrets(request: httpx.Request) -> None:
+        if request.url.host != host:
+            for name in headers or {}:
+                request.headers.pop(name, None)
+
+    async def get(client: httpx.AsyncClient, url: str) -> Answer:
+        for attempt in range(retries + 1):
+            delay_seconds = FIRST_DELAY_SECONDS * 2**attempt
+            try:
+                async with client.stream("GET", url, headers=headers) as response:
+                    if response.is_success:
+                        content = await _read(response, max_bytes, source, setting)
+                        return Answer(content, dict(response.headers), response.links.get("next", {}).get("url"))
+                    problem = f"answered {response.status_code}"
+                    if response.status_code in (401, 403) and headers_setting:
+                        problem += f", check the key in {headers_setting}"
+                    is_final = response.status_code not in RETRIED_STATUSES
+                    delay_seconds = max(delay_seconds, _retry_after_seconds(response))
+            except httpx.TransportError as error:
+                problem, is_final = f"did not answer ({type(error).__name__})", False
+            if is_final or attempt == retries:
+                tries = "" if is_final else f" after {retries} retries"
+                raise ServiceError(f"{source} {problem}{tries}; check {setting} and the service behind it")
+            await asyncio.sleep(delay_seconds)
         raise AssertionError("unreachable")
 
-    async def get_in_time() -> bytes:
+    async def get_in_time(client: httpx.AsyncClient, url: str) -> Answer:
         try:
-            async with asyncio.timeout(deadline_seconds):
-                return await get()
+            async with asyncio.timeout(ends_at - time.monotonic()):
+                return await get(client, url)
         except TimeoutError:
             problem = f"did not answer completely within {deadline_seconds:g} s"
         except (httpx.InvalidURL, httpx.HTTPError, ValueError) as error:
@@ -76,15 +100,28 @@ def download(
         # The error itself is left out: its text holds the address.
         raise ServiceError(f"{source} {problem}; check {setting} and the service behind it")
 
-    # A thread of its own: the calling thread may run an event loop, as the kernel of Mage's editor does.
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(asyncio.run, get_in_time()).result()
+    # A proxy that the environment names cannot reach this machine's own addresses.
+    client = httpx.AsyncClient(
+        timeout=timeout_seconds,
+        follow_redirects=True,
+        trust_env=not is_local(url),
+        event_hooks={"request": [keep_secrets]},
+    )
+    # An event loop in a thread of its own: the calling thread may run one, as the kernel of Mage's editor does.
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
+        yield lambda url: portal.call(get_in_time, client, url)
+
+
+def download(url: str, **options: object) -> bytes:
+    """GET one address and return the body of the answer; see `requests_to` for the options and errors."""
+    with requests_to(url, **options) as get:  # type: ignore[arg-type]
+        return bytes(get(url).content)
 
 
 def is_local(url: str) -> bool:
     """Whether an address is of this machine."""
+    host = _host(url)
     try:
-        host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
@@ -101,13 +138,20 @@ def local_get(url: str, timeout_seconds: float) -> requests.Response:
         return session.get(url, timeout=timeout_seconds)
 
 
-async def _read(response: httpx.Response, max_bytes: int | None, source: str, setting: str) -> bytes:
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+async def _read(response: httpx.Response, max_bytes: int | None, source: str, setting: str) -> bytes | bytearray:
     content = bytearray()
     async for chunk in response.aiter_bytes():
         content += chunk
         if max_bytes is not None and len(content) > max_bytes:
             raise InvalidInputError(f"{source} is larger than {max_bytes:,} bytes; check {setting}")
-    return bytes(content)
+    return content
 
 
 def _retry_after_seconds(response: httpx.Response) -> float:

@@ -38,6 +38,25 @@ class Settings(BaseSettings):
     companies_api_url: str | None = Field(
         default=None, description="URL of the companies; by default a local API with the bundled sample."
     )
+    companies_api_headers: dict[str, SecretStr] | None = Field(
+        default=None,
+        description='JSON object of headers, such as {"Authorization": "Bearer KEY"}; only its host gets them.',
+    )
+    companies_api_records: str | None = Field(
+        default=None,
+        description="Path of the list in an answer, such as results.items; by default the only list of objects.",
+    )
+    companies_api_pagination: dict[str, Any] | None = Field(
+        default=None,
+        description="JSON object that says how to get to the next page, where the answers do not; "
+        "see pipelines/ingestion/README.md.",
+    )
+    companies_api_fields: dict[str, str] | None = Field(
+        default=None, description='JSON object of fields that are called otherwise: {"employeeCount": "headcount"}.'
+    )
+    companies_max_rejected_share: float = Field(
+        default=0.05, ge=0, le=1, description="Share of companies that may be rejected before the run fails."
+    )
     companies_api_timeout_seconds: float = Field(
         default=10,
         gt=0,

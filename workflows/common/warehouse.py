@@ -1,14 +1,16 @@
-"""Tables in DuckDB: replaced whole, in one transaction, with declared types."""
+"""Tables in DuckDB: replaced whole or appended to, in one transaction, with declared types."""
 
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
 from workflows.common.errors import InvalidInputError, ServiceError
 
@@ -25,25 +27,6 @@ class Table:
     name: str
     grain: str
     columns: Mapping[str, str]
-
-
-RAW_COMPANIES = Table(
-    name="raw_companies",
-    grain="one row per company of the last good ingestion",
-    columns={
-        "id": "BIGINT PRIMARY KEY",
-        "name": "VARCHAR NOT NULL",
-        "address": "VARCHAR NOT NULL",
-        "zip": "VARCHAR NOT NULL",
-        "country": "VARCHAR NOT NULL",
-        "employeeCount": "BIGINT",
-        "industry": "VARCHAR NOT NULL",
-        "marketCap": "DOUBLE NOT NULL",
-        "domain": "VARCHAR NOT NULL",
-        "logo": "VARCHAR NOT NULL",
-        "ceoName": "VARCHAR NOT NULL",
-    },
-)
 
 
 def replace_table(database: str, table: Table, rows: pd.DataFrame) -> int:
@@ -67,22 +50,59 @@ def replace_table(database: str, table: Table, rows: pd.DataFrame) -> int:
         )
     if rows.empty:
         raise InvalidInputError(f"No rows for table {table.name}; the rows of the last good run are kept")
-    declarations = ", ".join(f'"{name}" {declaration}' for name, declaration in table.columns.items())
-    names = ", ".join(f'"{name}"' for name in table.columns)
     with connect(database) as connection:
-        connection.register("new_rows", rows)
+        connection.register("new_rows", _arrow_table(table, rows))
         try:
             connection.begin()
             connection.execute(f'DROP TABLE IF EXISTS "{table.name}"')
-            connection.execute(f'CREATE TABLE "{table.name}" ({declarations})')
-            connection.execute(f'INSERT INTO "{table.name}" ({names}) SELECT {names} FROM new_rows')
-            connection.execute(f"COMMENT ON TABLE \"{table.name}\" IS '{table.grain}'")
+            _create(connection, table)
+            _insert(connection, table)
             connection.commit()
         except (duckdb.ConstraintException, duckdb.ConversionException) as error:
             connection.rollback()
             raise InvalidInputError(f"Rows do not fit table {table.name}: {error}") from error
     logger.info("Replaced %s by %d rows", table.name, len(rows))
     return len(rows)
+
+
+def append_rows(database: str, table: Table, rows: pd.DataFrame, time_column: str, kept_since: datetime) -> None:
+    """Add rows to a table, which is made where it is missing, and remove older ones.
+
+    Args:
+        database: File, or another address that DuckDB opens.
+        table: Contract of the table.
+        rows: Rows to add.
+        time_column: Column that holds the time of a row.
+        kept_since: Rows before this time are removed.
+
+    Raises:
+        ServiceError: another process kept the database file locked.
+    """
+    with connect(database) as connection:
+        connection.register("new_rows", _arrow_table(table, rows))
+        connection.begin()
+        _create(connection, table)
+        connection.execute(f'DELETE FROM "{table.name}" WHERE "{time_column}" < ?', [kept_since])
+        _insert(connection, table)
+        connection.commit()
+
+
+def _arrow_table(table: Table, rows: pd.DataFrame) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InvalidInputError(f"Rows do not fit table {table.name}: {error}") from error
+
+
+def _create(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    declarations = ", ".join(f'"{name}" {declaration}' for name, declaration in table.columns.items())
+    connection.execute(f'CREATE TABLE IF NOT EXISTS "{table.name}" ({declarations})')
+    connection.execute(f"COMMENT ON TABLE \"{table.name}\" IS '{table.grain}'")
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    names = ", ".join(f'"{name}"' for name in table.columns)
+    connection.execute(f'INSERT INTO "{table.name}" ({names}) SELECT {names} FROM new_rows')
 
 
 @contextmanager

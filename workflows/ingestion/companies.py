@@ -1,103 +1,217 @@
-"""The companies of an API: fetched, validated, rounded."""
+"""The companies of an API: fetched page by page, checked record by record, rounded, exported to DuckDB.
 
+A record that does not fit is set aside with its reasons; see `rejected_companies`.
+"""
+
+import itertools
 import json
 import logging
-from typing import Annotated, Any
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from workflows.common.errors import InvalidInputError
-from workflows.common.http import download
+from workflows.common.http import requests_to
 from workflows.common.local_services import LocalService
+from workflows.common.settings import Settings
+from workflows.common.warehouse import Table, append_rows, replace_table
+from workflows.ingestion.pages import Pagination, Record, decode_record, fetch_pages
 
 logger = logging.getLogger(__name__)
 
-MAX_REPORTED_ERRORS = 10
 COMPANIES_API = LocalService("companies_api", "workflows.ingestion.sample_api")
+BATCH_RECORDS = 10_000
+MAX_TEXT_LENGTH = 10_000
+MAX_REPORTED_RECORDS = 10
+# Further ones are counted, not kept.
+MAX_REJECTED_KEPT = 1000
+REJECTED_KEPT_DAYS = 30
+MAX_WHOLE_NUMBER = 2**63 - 1
+# Exact for amounts of money; Arrow has 38 digits, and a difference needs one more than its numbers.
+DECIMAL = pa.decimal128(37, 18)
+MAX_NUMBER = Decimal(10) ** 19
+_EXACT = Context(prec=DECIMAL.precision)
 
-Count = Annotated[StrictInt | StrictFloat, Field(ge=0, allow_inf_nan=False)]
-
-
-class Company(BaseModel):
-    """One record of the API; fields that it does not name are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    id: StrictInt
-    name: StrictStr
-    address: StrictStr
-    zip: StrictStr
-    country: StrictStr
-    employeeCount: Count | None = None
-    industry: StrictStr
-    marketCap: Count
-    domain: StrictStr
-    logo: StrictStr
-    ceoName: StrictStr
+_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+# "11-50", "10,001+", "> 5000": no number, but no error either.
+_RANGE = re.compile(r"[<>≥≤~]?\s*[\d,]+\s*(?:\+|(?:-|–|—|to)\s*[\d,]+)|[<>≥≤]\s*[\d,]+")
 
 
-def fetch_companies(url: str, *, timeout_seconds: float, deadline_seconds: float, retries: int) -> pd.DataFrame:
-    """GET a JSON list of companies and validate every record.
+@dataclass(frozen=True)
+class Field:
+    """Rules of one field of a company."""
+
+    name: str
+    kind: Literal["id", "text", "text or number", "count", "amount"]
+    required: bool = False
+
+
+FIELDS = (
+    Field("id", "id", required=True),
+    Field("name", "text", required=True),
+    Field("address", "text"),
+    Field("zip", "text or number"),
+    Field("country", "text"),
+    Field("employeeCount", "count"),
+    Field("industry", "text"),
+    Field("marketCap", "amount"),
+    Field("domain", "text"),
+    Field("logo", "text"),
+    Field("ceoName", "text"),
+)
+NAMES = tuple(one.name for one in FIELDS)
+
+RAW_COMPANIES = Table(
+    name="raw_companies",
+    grain="one row per company of the last good ingestion",
+    columns={
+        # VARCHAR where the ids are texts.
+        "id": "BIGINT PRIMARY KEY",
+        "name": "VARCHAR NOT NULL",
+        "address": "VARCHAR",
+        "zip": "VARCHAR",
+        "country": "VARCHAR",
+        "employeeCount": "BIGINT",
+        "industry": "VARCHAR",
+        "marketCap": "DECIMAL(38, 9)",
+        "domain": "VARCHAR",
+        "logo": "VARCHAR",
+        "ceoName": "VARCHAR",
+    },
+)
+REJECTED_COMPANIES = Table(
+    name="rejected_companies",
+    grain="one row per record of the companies API that was set aside in a run",
+    columns={
+        "record": "VARCHAR NOT NULL",
+        "reasons": "JSON NOT NULL",
+        "pipeline_run_id": "BIGINT",
+        "rejected_at": "TIMESTAMPTZ NOT NULL",
+    },
+)
+
+
+@dataclass
+class Companies:
+    """What was read of an API.
+
+    Attributes:
+        table: One row per company that fits, columns `NAMES`; see `load_companies`.
+        rejected: Records that do not fit, as text, each with field: reason; at most `MAX_REJECTED_KEPT`.
+        rejected_count: Number of all records that do not fit.
+        duplicates: Ids that several records have.
+        ranges: Field: how many values such as "11-50" were read as missing.
+    """
+
+    table: pa.Table
+    rejected: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    rejected_count: int = 0
+    duplicates: list[str] = field(default_factory=list)
+    ranges: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def record_count(self) -> int:
+        """Number of records read."""
+        return self.table.num_rows + self.rejected_count
+
+
+def load_companies(settings: Settings, url: str, database: str, pipeline_run_id: int | None) -> pd.DataFrame:
+    """Fetch all companies, and set aside in the table `rejected_companies` what does not fit.
 
     Args:
-        url: Address of the list.
-        timeout_seconds: For the connection, and between two pieces of the answer.
-        retries: After connection errors, 429 and 5xx; waits double, a Retry-After is honoured.
+        settings: Those that begin with `COMPANIES_`.
+        url: Address of the first page.
+        database: DuckDB file, or another address that DuckDB opens.
+        pipeline_run_id: Run that is noted with the rejected records.
 
     Returns:
-        One row per company, columns as in `Company`; `employeeCount` is Float64 with missing values.
+        One row per company, columns `NAMES`, with Arrow types, which take a fifth of the memory of Python's objects:
+        `id` int64, or string where the API has texts; `employeeCount` and `marketCap` decimal; others string.
 
     Raises:
-        ServiceError: no answer, or one with an error status.
-        InvalidInputError: not JSON, not a list, no rows, or a record that does not fit.
+        InvalidInputError: too many records do not fit, none does, or several have one id; see also `fetch_pages`.
+        ServiceError: no answer in time, or an error status.
     """
-    body = download(
+    companies = fetch_companies(settings, url)
+    for name, count in companies.ranges.items():
+        logger.warning("%s: %d ranges, such as 11-50 or 10,001+, are no numbers and count as missing", name, count)
+    logger.info("Fetched %d companies; %d do not fit", companies.record_count, companies.rejected_count)
+    if companies.rejected:
+        _set_aside(database, companies.rejected, pipeline_run_id)
+    _check_batch(companies, settings.companies_max_rejected_share)
+    return companies.table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def fetch_companies(settings: Settings, url: str) -> Companies:
+    """Fetch all pages and read every record; see `load_companies`."""
+    headers = {name: value.get_secret_value() for name, value in (settings.companies_api_headers or {}).items()}
+    with requests_to(
         url,
         source="The companies API",
         setting="COMPANIES_API_URL",
-        timeout_seconds=timeout_seconds,
-        deadline_seconds=deadline_seconds,
-        retries=retries,
-        headers={"Accept": "application/json"},
-    )
-    try:
-        payload = json.loads(body)
-    except ValueError as error:
-        raise InvalidInputError("The companies API did not answer with JSON; check COMPANIES_API_URL") from error
-    return validate_companies(payload)
+        timeout_seconds=settings.companies_api_timeout_seconds,
+        deadline_seconds=settings.companies_api_deadline_seconds,
+        retries=settings.companies_api_retries,
+        headers={"Accept": "application/json", **headers},
+        headers_setting="COMPANIES_API_HEADERS",
+    ) as get:
+        pagination = Pagination.from_setting(settings.companies_api_pagination)
+        pages = fetch_pages(get, url, settings.companies_api_records, pagination)
+        return read_companies(pages, settings.companies_api_fields or {})
 
 
-def validate_companies(payload: Any) -> pd.DataFrame:
-    """Check a decoded answer of the API and return it as a table; see `fetch_companies`."""
-    if not isinstance(payload, list):
-        raise InvalidInputError(f"The companies API must answer with a list, not {type(payload).__name__}")
-    if not payload:
-        raise InvalidInputError("The companies API answered with no companies")
-    companies: list[Company] = []
+def read_companies(pages: Iterator[Sequence[Record]], names: Mapping[str, str]) -> Companies:
+    """Read the records of all pages.
+
+    Args:
+        pages: Records of each page, see `workflows.ingestion.pages`.
+        names: Field: its name in the records, or its path, where they call it otherwise (`COMPANIES_API_FIELDS`).
+
+    Raises:
+        InvalidInputError: a name is of no field.
+    """
+    if unknown := sorted(set(names) - set(NAMES)):
+        known = f"is none of {', '.join(NAMES)}"
+        raise InvalidInputError("COMPANIES_API_FIELDS is wrong", dict.fromkeys(unknown, known))
+    found = Companies(_arrow_table([]))
+    found.table = _combined([found.table, *_batches(pages, names, found)])
+    found.duplicates = _duplicates(found.table.column("id"))
+    return found
+
+
+def parse_company(record: object, names: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Read one decoded record as a person would.
+
+    Numbers may be texts ("1,234"); a range or an open number ("11-50", "10,001+") counts as missing.
+
+    Returns:
+        The values of the fields, the reason of every field that is wrong, and the fields that hold a range.
+    """
+    if not isinstance(record, Mapping):
+        return {}, {"record": f"is no object but {type(record).__name__}"}, []
+    values: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    first_record_of_id: dict[int, int] = {}
-    for number, record in enumerate(payload):
+    ranges: list[str] = []
+    for one in FIELDS:
+        raw = _value_at(record, names.get(one.name, one.name))
         try:
-            company = Company.model_validate(record)
-        except ValidationError as error:
-            label = f"record {number}" + (f" (id {record['id']!r})" if _has_id(record) else "")
-            for detail in error.errors(include_url=False):
-                # The branches of a union come after the name of the field; the reason names the type.
-                field = str(detail["loc"][0]) if detail["loc"] else "record"
-                problems.setdefault(f"{label}, {field}", detail["msg"])
-            continue
-        if company.id in first_record_of_id:
-            problems[f"record {number} (id {company.id}), id"] = f"duplicate of record {first_record_of_id[company.id]}"
-        first_record_of_id.setdefault(company.id, number)
-        companies.append(company)
-    if problems:
-        shown = dict(list(problems.items())[:MAX_REPORTED_ERRORS])
-        raise InvalidInputError(f"The companies API sent {len(problems)} wrong values in {len(payload)} records", shown)
-    logger.info("Loaded %d companies", len(companies))
-    table = pd.DataFrame([company.model_dump() for company in companies], columns=list(Company.model_fields))
-    return table.astype({"employeeCount": "Float64", "marketCap": "float64"})
+            if one.kind in ("count", "amount") and isinstance(raw, str) and _RANGE.fullmatch(raw.strip()):
+                ranges.append(one.name)
+                raw = None
+            value = None if raw is None else _PARSERS[one.kind](raw)
+            if value is None and one.required:
+                raise ValueError("is missing")
+            values[one.name] = value
+        except ValueError as error:
+            problems[one.name] = str(error)
+    return values, problems, ranges
 
 
 def round_employee_count(companies: pd.DataFrame) -> pd.DataFrame:
@@ -107,15 +221,198 @@ def round_employee_count(companies: pd.DataFrame) -> pd.DataFrame:
         companies: Any table with a numeric column `employeeCount`.
 
     Returns:
-        A copy whose `employeeCount` is Int64.
+        A copy whose `employeeCount` is of Arrow's type int64.
     """
-    counts = companies["employeeCount"].astype("Float64")
-    values = counts.to_numpy(dtype="float64", na_value=np.nan)
-    whole = np.floor(values)
+    counts = pa.array(companies["employeeCount"], from_pandas=True)
+    if pa.types.is_integer(counts.type):
+        return companies.assign(employeeCount=companies["employeeCount"].astype(pd.ArrowDtype(pa.int64())))
+    whole = pc.floor(counts)
     # The difference of a number and its floor is exact, so 0.49999999999999994 does not become 1.
-    rounded = whole + (values - whole >= 0.5)
-    return companies.assign(employeeCount=pd.Series(rounded, index=companies.index).astype("Int64"))
+    is_up = pc.greater_equal(pc.subtract(counts, whole), pa.scalar(Decimal("0.5")).cast(counts.type))
+    rounded = pc.add(pc.cast(whole, pa.int64()), pc.cast(is_up, pa.int64()))
+    return companies.assign(employeeCount=pd.Series(rounded, index=companies.index, dtype=pd.ArrowDtype(pa.int64())))
 
 
-def _has_id(record: Any) -> bool:
-    return isinstance(record, dict) and isinstance(record.get("id"), int | str)
+def export_companies(database: str, companies: pd.DataFrame) -> dict[str, Any]:
+    """Replace the table `raw_companies`, all or nothing; return its name and number of rows.
+
+    Raises:
+        InvalidInputError: the rows do not fit; the table stays as it was.
+        ServiceError: another process kept the database locked.
+    """
+    table = RAW_COMPANIES
+    if "id" in companies and not pd.api.types.is_integer_dtype(companies["id"]):
+        table = replace(table, columns={**table.columns, "id": "VARCHAR PRIMARY KEY"})
+    return {"table": table.name, "rows": replace_table(database, table, companies)}
+
+
+def _batches(pages: Iterator[Sequence[Record]], names: Mapping[str, str], found: Companies) -> Iterator[pa.Table]:
+    """Yield the records that fit as tables, so that few are decoded at a time; note those that do not."""
+    rows: list[dict[str, Any]] = []
+    for record in itertools.chain.from_iterable(pages):
+        if (row := _read_record(record, names, found)) is not None:
+            rows.append(row)
+        if len(rows) == BATCH_RECORDS:
+            yield _arrow_table(rows)
+            rows = []
+    yield _arrow_table(rows)
+
+
+def _read_record(record: Record, names: Mapping[str, str], found: Companies) -> dict[str, Any] | None:
+    """Return the values of a record that fits; note one that does not."""
+    decoded: Any = None
+    try:
+        decoded = decode_record(record)
+        values, problems, ranges = parse_company(decoded, names)
+    except ValueError as error:
+        values, problems, ranges = {}, {"record": f"is not text: {error}"}, []
+    if problems:
+        found.rejected_count += 1
+        if len(found.rejected) < MAX_REJECTED_KEPT:
+            text = json.dumps(decoded, default=str) if decoded is not None else bytes(record).decode(errors="replace")
+            found.rejected.append((text[:MAX_TEXT_LENGTH], problems))
+        return None
+    for name in ranges:
+        found.ranges[name] = found.ranges.get(name, 0) + 1
+    return values
+
+
+def _check_batch(companies: Companies, max_rejected_share: float) -> None:
+    """Refuse the whole where too much is wrong, so that the table of the last good run stays.
+
+    Raises:
+        InvalidInputError: says what, and where the rejected records are.
+    """
+    if not companies.record_count:
+        raise InvalidInputError("The companies API answered with no companies; those of the last good run are kept")
+    if companies.duplicates:
+        ids = ", ".join(companies.duplicates[:MAX_REPORTED_RECORDS])
+        raise InvalidInputError(f"The companies API sent several companies with the same id: {ids}")
+    share = companies.rejected_count / companies.record_count
+    if share > max_rejected_share or not companies.table.num_rows:
+        problems = {
+            f"{_name_of(record)}, {name}": reason
+            for record, reasons in companies.rejected[:MAX_REPORTED_RECORDS]
+            for name, reason in reasons.items()
+        }
+        raise InvalidInputError(
+            f"{companies.rejected_count} of {companies.record_count} companies do not fit, more than "
+            f"{max_rejected_share:.0%} (COMPANIES_MAX_REJECTED_SHARE); they are in the table rejected_companies, and "
+            "those of the last good run are kept",
+            dict(list(problems.items())[:MAX_REPORTED_RECORDS]),
+        )
+
+
+def _set_aside(database: str, rejected: Sequence[tuple[str, dict[str, str]]], pipeline_run_id: int | None) -> None:
+    now = datetime.now(UTC)
+    rows = pd.DataFrame(
+        {
+            "record": [record for record, _ in rejected],
+            "reasons": [json.dumps(reasons) for _, reasons in rejected],
+            "pipeline_run_id": pd.array([pipeline_run_id] * len(rejected), dtype="Int64"),
+            "rejected_at": [now] * len(rejected),
+        }
+    )
+    append_rows(database, REJECTED_COMPANIES, rows, "rejected_at", now - timedelta(days=REJECTED_KEPT_DAYS))
+
+
+def _name_of(record: str) -> str:
+    """Name a record by its id, where it has one."""
+    try:
+        return f"record with id {json.loads(record)['id']!r:.60}"
+    except (ValueError, KeyError, TypeError):
+        return f"record {record[:60]}"
+
+
+def _value_at(record: Mapping[str, Any], path: str) -> Any:
+    """Return the value with a name or at a path (`profile.name`), None where there is none."""
+    if path in record or "." not in path:
+        return record.get(path)
+    first, _, rest = path.partition(".")
+    inner = record.get(first)
+    return _value_at(inner, rest) if isinstance(inner, Mapping) else None
+
+
+def _text(value: object) -> str | None:
+    if not isinstance(value, str):
+        raise ValueError(f"is no text but {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair, which is no text") from None
+    if len(value) > MAX_TEXT_LENGTH:
+        raise ValueError(f"is longer than {MAX_TEXT_LENGTH:,} characters")
+    return value.strip() or None
+
+
+def _text_or_number(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(_whole(value))
+    return _text(value)
+
+
+def _id(value: object) -> int | str | None:
+    return _whole(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
+def _number(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise ValueError(f"is no number but {type(value).__name__}")
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            return None
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(f"{text!r:.40} is no number")
+        value = Decimal(text.replace(",", ""))
+    number = Decimal(value)
+    if number < 0:
+        raise ValueError("is negative")
+    if number >= MAX_NUMBER:
+        raise ValueError("is larger than any number of companies or money")
+    return number.quantize(Decimal(1).scaleb(-DECIMAL.scale), context=_EXACT)
+
+
+def _count(value: object) -> Decimal | None:
+    number = _number(value)
+    if number is not None and number > MAX_WHOLE_NUMBER:
+        raise ValueError("is larger than any number of employees")
+    return number
+
+
+def _whole(value: int) -> int:
+    if abs(value) > MAX_WHOLE_NUMBER:
+        raise ValueError("is larger than any number of 64 bits")
+    return value
+
+
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "id": _id,
+    "text": _text,
+    "text or number": _text_or_number,
+    "count": _count,
+    "amount": _number,
+}
+_TYPES = {"count": DECIMAL, "amount": DECIMAL}
+
+
+def _arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    columns = {
+        one.name: pa.array([row[one.name] for row in rows], _TYPES.get(one.kind, pa.string())) for one in FIELDS[1:]
+    }
+    ids = [row["id"] for row in rows]
+    are_whole = all(isinstance(one, int) for one in ids)
+    return pa.table({"id": pa.array(ids, pa.int64()) if are_whole else pa.array(map(str, ids)), **columns})
+
+
+def _duplicates(ids: pa.ChunkedArray) -> list[str]:
+    """Return the values that stand there more than once, as text."""
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return []
+    return [str(one["values"]) for one in pc.value_counts(ids).to_pylist() if one["counts"] > 1]
+
+
+def _combined(batches: Sequence[pa.Table]) -> pa.Table:
+    """Join tables; the ids are texts in all of them where they are in any."""
+    with_texts = next((one.schema for one in batches if pa.types.is_string(one.schema.field("id").type)), None)
+    return pa.concat_tables(batches if with_texts is None else [one.cast(with_texts) for one in batches])
