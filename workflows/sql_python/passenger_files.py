@@ -1,8 +1,11 @@
 """Passengers from a CSV, and on their way into the SQL block."""
 
+import codecs
 import csv
 import io
+import logging
 import math
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,14 +14,21 @@ import pandas as pd
 
 from workflows.common.errors import InvalidInputError
 from workflows.common.http import download
-from workflows.sql_python.passengers import COLUMNS, validated
+from workflows.sql_python.passengers import COLUMNS, KEY, TARGET, validated
+
+logger = logging.getLogger(__name__)
 
 MAX_CSV_BYTES = 50_000_000
 DOWNLOAD_SECONDS = 60.0
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def load_passengers(source: str) -> pd.DataFrame:
-    """Read and validate passengers from a CSV with the columns of the Titanic data set.
+    """Read and validate passengers from a CSV with the columns of the Titanic data set, as they are found.
+
+    Columns are called as Kaggle, seaborn or OpenML call them, in any case; others are ignored. Fields are separated by
+    commas, semicolons, tabs or bars; the text is UTF-8, UTF-16 or cp1252. Without an id, the number of the row is it.
 
     Args:
         source: Path, or an http(s) URL (three retries with backoff, 60 s and 50 MB at most).
@@ -41,17 +51,16 @@ def load_passengers(source: str) -> pd.DataFrame:
         )
     else:
         place, content = source, _read(Path(source).expanduser())
-    header, records = _csv_records(content, place)
-    counts = {column.csv_name: header.count(column.csv_name) for column in COLUMNS}
-    wrong = {name: f"column {'twice' if count else 'missing'}" for name, count in counts.items() if count != 1}
-    if wrong:
-        raise InvalidInputError(
-            f"passengers in {place}: not the expected CSV, the first line is {','.join(header)[:80]!r}", wrong
-        )
+    text = _decode(content, place)
+    delimiter = _delimiter(text)
+    header, records = _csv_records(text, delimiter, place)
+    positions = _positions(header, place)
     if not records:
         raise InvalidInputError(f"passengers in {place}: no rows below the header")
-    index = {column.name: header.index(column.csv_name) for column in COLUMNS}
-    rows = ((f"line {line}", {name: record[position] for name, position in index.items()}) for line, record in records)
+    rows = (
+        (f"line {line}", _raw_values(record, positions, number, has_decimal_commas=delimiter != ","))
+        for number, (line, record) in enumerate(records, start=1)
+    )
     return validated(rows, place=place, labels={column.name: column.csv_name for column in COLUMNS})
 
 
@@ -79,25 +88,94 @@ def as_sql_text(df: pd.DataFrame) -> pd.DataFrame:
     return df.assign(**texts)
 
 
-def _csv_records(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and, with its line number, each record; blank lines are left out."""
+def _decode(content: bytes, place: str) -> str:
+    """Decode a text file: UTF-16 by its mark, UTF-8, else the encoding of Excel's CSV on Windows."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    if b"\0" in content:
+        raise InvalidInputError(f"passengers in {place}: not a CSV, it holds bytes that are no text")
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"passengers in {place}: not a CSV, byte {error.start} is not UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _delimiter(text: str) -> str:
+    """Return the delimiter by which the first line names most of the columns."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return max(DELIMITERS, key=lambda delimiter: len(_names_in(next(csv.reader([first], delimiter=delimiter), []))))
+
+
+def _names_in(header: list[str]) -> dict[str, list[int]]:
+    """Return the positions in a header that have the name of a column, those of its other names only where it lacks."""
+    plain = [re.sub(r"[\s_]+", "", name).lower() for name in header]
+    found: dict[str, list[int]] = {}
+    for column in COLUMNS:
+        for names in ({column.csv_name.lower(), column.name.replace("_", "")}, column.other_names):
+            if positions := [position for position, name in enumerate(plain) if name in names]:
+                found[column.name] = positions
+                break
+    return found
+
+
+def _positions(header: list[str], place: str) -> dict[str, int]:
+    """Return the position of each column of a file.
+
+    Raises:
+        InvalidInputError: a required column is missing, or one is there twice.
+    """
+    found = _names_in(header)
+    absent = [column for column in COLUMNS if column.name not in found]
+    wrong = {column.csv_name: "column missing" for column in absent if column.required and column.name != KEY}
+    wrong |= {column.csv_name: "column twice" for column in COLUMNS if len(found.get(column.name, [])) > 1}
+    if list(wrong) == ["Survived"] and TARGET not in found:
+        raise InvalidInputError(
+            f"passengers in {place}: there is no column Survived, so nothing can be learned from this file; "
+            "set PASSENGERS_CSV to one that says who survived"
+        )
+    if wrong:
+        shown = ", ".join(header)[:80]
+        raise InvalidInputError(f"passengers in {place}: not the expected CSV, the first line is {shown!r}", wrong)
+    if absent:
+        names = ", ".join(column.csv_name for column in absent)
+        logger.warning("The passengers in %s have no column %s", place, names)
+    return {name: positions[0] for name, positions in found.items()}
+
+
+def _raw_values(
+    record: list[str], positions: dict[str, int], number: int, *, has_decimal_commas: bool
+) -> dict[str, str | None]:
+    """Return the texts of a row by column, None for a column that the file lacks."""
+    values: dict[str, str | None] = {column.name: None for column in COLUMNS}
+    values |= {name: record[position] for name, position in positions.items()}
+    if KEY not in positions:
+        values[KEY] = str(number)
+    if has_decimal_commas:
+        for column in COLUMNS:
+            text = values[column.name]
+            if column.kind != "text" and text is not None and _DECIMAL_COMMA.fullmatch(text.strip()):
+                values[column.name] = text.replace(",", ".")
+    return values
+
+
+def _csv_records(text: str, delimiter: str, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header and, with its line number, each record; rows without any value are left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records: list[tuple[int, list[str]]] = []
+    header: list[str] = []
     try:
-        header = [name.strip() for name in next(reader, [])]
         for record in reader:
-            if not record:
+            if not any(field.strip() for field in record):
                 continue
-            if len(record) != len(header):
+            if not header:
+                header = [name.strip() for name in record]
+            elif len(record) != len(header):
                 raise InvalidInputError(
-                    f"passengers in {place}: not a CSV, line {reader.line_num} has {len(record)} fields "
-                    f"and the header {len(header)}"
+                    f"passengers in {place}: line {reader.line_num} has {len(record)} fields and the header "
+                    f"{len(header)}, separated by {DELIMITERS[delimiter]}; a field that holds one needs quotes"
                 )
-            records.append((reader.line_num, record))
+            else:
+                records.append((reader.line_num, record))
     except csv.Error as error:
         raise InvalidInputError(f"passengers in {place}: not a CSV, line {reader.line_num}: {error}") from None
     return header, records

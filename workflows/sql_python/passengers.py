@@ -26,7 +26,11 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 @dataclass(frozen=True)
 class Column:
-    """Rules of one column: `name` in our tables, `csv_name` in the CSV, bounds inclusive."""
+    """Rules of one column: `name` in our tables, `csv_name` in messages, bounds inclusive.
+
+    `required` columns have a value in every row. A file may call a column as it is called here, in any case, or
+    by one of `other_names`.
+    """
 
     name: str
     csv_name: str
@@ -35,21 +39,23 @@ class Column:
     minimum: float = 0
     maximum: float = math.inf
     choices: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("passenger_id", "PassengerId", "int", minimum=1, maximum=2**53),
+    Column("passenger_id", "PassengerId", "int", minimum=1, maximum=2**53, other_names=("id",)),
     Column("survived", "Survived", "int", maximum=1),
     Column("pclass", "Pclass", "int", minimum=1, maximum=3),
-    Column("_name", "Name", "text"),
+    Column("_name", "Name", "text", required=False),
     Column("sex", "Sex", "text", choices=("male", "female")),
     Column("age", "Age", "float", required=False, maximum=120),
     Column("sibsp", "SibSp", "int", maximum=20),
     Column("parch", "Parch", "int", maximum=20),
-    Column("ticket", "Ticket", "text"),
+    Column("ticket", "Ticket", "text", required=False),
     # One of the 1,309 known passengers has no fare.
     Column("fare", "Fare", "float", required=False, maximum=100_000),
-    Column("cabin", "Cabin", "text", required=False),
+    # Seaborn's file has only the deck, the cabin's letter.
+    Column("cabin", "Cabin", "text", required=False, other_names=("deck",)),
     Column("embarked", "Embarked", "text", required=False, choices=("C", "Q", "S")),
 )
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
@@ -144,6 +150,12 @@ def family_band(people: int | None) -> Literal["alone", "small", "large"] | None
     if people <= 1:
         return "alone"
     return "small" if people <= SMALL_FAMILY else "large"
+
+
+def travel_groups(df: pd.DataFrame) -> pd.Series:
+    """Name the group that each passenger travels in: the ticket, or the passenger alone where it is unknown."""
+    alone = pd.Series([f"alone {number}" for number in range(len(df))], index=df.index, dtype=object)
+    return df["ticket"].where(df["ticket"].notna(), alone)
 
 
 def one_row_per_passenger(df: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,16 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2
 
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, ATTRIBUTES, COLUMNS, KEY, TARGET, Column, parse_value
+from workflows.sql_python.passengers import (
+    ATTRIBUTE_NAMES,
+    ATTRIBUTES,
+    COLUMNS,
+    KEY,
+    TARGET,
+    Column,
+    parse_value,
+    travel_groups,
+)
 from workflows.survival.features import FEATURE_NAMES, PassengerFeatures, deck_of, title_of
 
 Profile = Mapping[str, Any]
@@ -180,7 +189,8 @@ def _check_counts(df: pd.DataFrame, folds: int) -> list[CheckResult]:
     counts = {outcome: int((df[TARGET] == outcome).sum()) for outcome in (0, 1)}
     scarce, few = min(counts.items(), key=lambda item: item[1])
     # With fewer tickets, some training part of the grouped split would lack this outcome.
-    tickets = {outcome: int(df.loc[df[TARGET] == outcome, "ticket"].nunique()) for outcome in (0, 1)}
+    groups = travel_groups(df)
+    tickets = {outcome: int(groups[df[TARGET] == outcome].nunique()) for outcome in (0, 1)}
     narrow, fewest = min(tickets.items(), key=lambda item: item[1])
     return [
         CheckResult(

@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET, travel_groups
 from workflows.survival.features import deck_of, title_of
 from workflows.survival.training import Parameters, fit
 
@@ -272,7 +272,7 @@ def cross_validation_folds(df: pd.DataFrame, folds: int, repeats: int, seed: int
         grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=state)
         for number, (train, held_out) in enumerate(stratified.split(df, df[TARGET])):
             yield Fold("stratified", repeat, number, train, held_out)
-        for number, (train, held_out) in enumerate(grouped.split(df, df[TARGET], df["ticket"])):
+        for number, (train, held_out) in enumerate(grouped.split(df, df[TARGET], travel_groups(df))):
             yield Fold("grouped", repeat, number, train, held_out)
 
 

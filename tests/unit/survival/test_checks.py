@@ -56,7 +56,7 @@ def test_the_bundled_passengers_pass_every_check(titanic: pd.DataFrame) -> None:
         (with_value("fare", math.inf), "ranges", "fare: 'inf' is not a number"),
         (with_value("sibsp", 0.5), "ranges", "sibsp: '0.5' is not a whole number"),
         (with_value("sex", "x"), "ranges", "sex: 'x' is none of male, female"),
-        (with_value("ticket", "unknown"), "ranges", "ticket: 'unknown' means missing"),
+        (with_value("sex", "unknown"), "ranges", "sex: 'unknown' means missing"),
         (lambda df: df.head(49), "rows", "at least 50 passengers, there are 49"),
         (lambda df: df.head(0), "rows", "there are 0"),
         (lambda df: df[df["survived"] == 0], "outcomes", "5 passengers with survived = 1, there are 0"),

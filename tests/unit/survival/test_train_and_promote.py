@@ -68,6 +68,14 @@ def test_training_again_with_the_same_inputs_returns_the_same_version(
     assert (folder / "serving.json").read_bytes() == before
 
 
+def test_passengers_without_names_and_tickets_are_trained_on(titanic: pd.DataFrame, tmp_path: Path) -> None:
+    # As in seaborn's file; every passenger is a group of their own.
+    few = titanic.head(200).assign(_name=None, ticket=None)
+    table = train_survival_model(few, tmp_path, FAST, repeats=1)
+    assert set(table["split"]) == {"stratified", "grouped"}
+    assert set(table["passengers"]) == {200}
+
+
 def test_the_card_is_saved_and_returned_with_the_table(trained: tuple[pd.DataFrame, Path], tmp_path: Path) -> None:
     table, folder = trained
     version = table["model_version"].iloc[0]
@@ -363,5 +371,5 @@ class TestChecks:
     def test_checks_are_counted(self, train: Train, titanic: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         train(titanic.head(200).assign(age=np.nan))
-        assert "training data: 14 checks, 0 errors, 1 warnings" in caplog.text
+        assert "training data: 16 checks, 0 errors, 1 warnings" in caplog.text
         assert "missing age: 100.0% missing" in caplog.text
