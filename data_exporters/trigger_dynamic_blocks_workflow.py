@@ -5,6 +5,6 @@ if "data_exporter" not in globals():
 
 
 @data_exporter
-def trigger_dynamic_blocks_workflow(joined, *args, **kwargs):
+def trigger_dynamic_blocks_workflow(passengers, *args, **kwargs):
     """Start `dynamic_blocks_workflow` with `count`, the number of joined rows."""
-    return start_next("dynamic_blocks_workflow", kwargs, {"count": len(joined)})
+    return start_next("dynamic_blocks_workflow", kwargs, {"count": int(passengers["company_count"].sum())})

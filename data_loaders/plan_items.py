@@ -1,4 +1,4 @@
-from workflows.dynamic_blocks import fan_out as items
+from workflows.dynamic_blocks import fan_out
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader
@@ -6,5 +6,5 @@ if "data_loader" not in globals():
 
 @data_loader
 def plan_items(*args, **kwargs):
-    """Turn the runtime variable `count` into the number of items, or refuse it."""
-    return {"items": items.plan_items(kwargs.get("count"), kwargs.get("max_children", 100))}
+    """Turn the runtime variable `count` into the number of items, at most `max_children`."""
+    return fan_out.plan_items(kwargs.get("count"), kwargs.get("max_children", 1000))

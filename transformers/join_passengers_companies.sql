@@ -1,5 +1,6 @@
--- Grain: one row per passenger and company of the last good ingestion.
--- Key: (passenger_id, company_id). The two sides have no column in common, so every pair is a row.
+-- Grain: one row per passenger. Key: passenger_id.
+-- The two sides have no column in common, so every passenger is joined with every company of the last good ingestion.
+-- The joined rows are counted here, in the database: there are millions of them with some thousand companies.
 -- Age and fare arrive as text, exactly as in the source, and get their type here.
 SELECT
     passengers.passenger_id,
@@ -14,11 +15,9 @@ SELECT
     CAST(passengers.fare AS DOUBLE) AS fare,
     passengers.cabin,
     passengers.embarked,
-    companies.id AS company_id,
-    companies.name AS company_name,
-    companies.industry AS company_industry,
-    companies.country AS company_country,
-    companies.employeeCount AS company_employee_count,
-    companies.marketCap AS company_market_cap
+    COUNT(*) AS company_count,
+    CAST(SUM(companies.employeeCount) AS BIGINT) AS company_employee_count
 FROM {{ df_1 }} AS passengers
 CROSS JOIN raw_companies AS companies
+GROUP BY ALL
+ORDER BY passengers.passenger_id

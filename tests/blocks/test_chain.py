@@ -10,7 +10,7 @@ import pytest
 from workflows.common.errors import InvalidInputError, WorkflowError
 from workflows.common.mage import Source, recent_runs, refresh_data_product, trigger_once
 
-JOINED = pd.DataFrame({"passenger_id": range(2500)})
+JOINED = pd.DataFrame({"passenger_id": range(50), "company_count": [50] * 50})
 
 
 def runs_of(pipeline: str) -> list:
@@ -69,7 +69,7 @@ def test_no_facts_are_handed_on_as_an_empty_list(run_block, pipeline_run):
 
 def test_the_fan_out_names_every_child(run_block):
     plan = run_block("dynamic_blocks_workflow", "plan_items", count=12_345, max_children=100)
-    assert plan == {"items": 12}
+    assert plan == {"items": 12, "left_out": 0}
     items, names = run_block("dynamic_blocks_workflow", "create_items", plan)
     assert [item["number"] for item in items] == list(range(1, 13))
     assert len({name["block_uuid"] for name in names}) == 12
@@ -124,7 +124,8 @@ class TestDataProduct:
         scheduler = threading.Thread(target=self.end_next_refresh, args=("completed",))
         results: list[int] = []
         consumers = [
-            threading.Thread(target=lambda: results.append(refresh_data_product("core_users", 30))) for _ in range(2)
+            threading.Thread(target=lambda: results.append(refresh_data_product("core_users", 30, "a")))
+            for _ in range(2)
         ]
         for thread in (scheduler, *consumers):
             thread.start()
@@ -134,31 +135,40 @@ class TestDataProduct:
         assert results == [self.refreshes()[0].id] * 2
 
     def test_a_fresh_one_is_not_refreshed_again_and_a_stale_one_is(self):
-        scheduler = threading.Thread(target=self.end_next_refresh, args=("completed",))
-        scheduler.start()
-        first = refresh_data_product("core_users", 30)
-        scheduler.join()
-        assert refresh_data_product("core_users", 30) == first
+        first = self.refresh("a")
+        assert refresh_data_product("core_users", 30, "a") == first
         self.refreshes()[0].update(execution_date=datetime.now(UTC) - timedelta(seconds=86_401))
+        assert self.refresh("a") != first
+
+    @pytest.mark.parametrize("again", [("b", False), ("a", True)], ids=["input changed", "asked for"])
+    def test_a_fresh_one_is_refreshed_where_there_is_a_reason(self, again):
+        first, second = self.refresh("a"), self.refresh(*again)
+        assert second != first
+        assert refresh_data_product("core_users", 30, again[0]) == second
+
+    def refresh(self, *arguments):
+        """Refresh the data product, and end the refresh."""
         scheduler = threading.Thread(target=self.end_next_refresh, args=("completed",))
         scheduler.start()
-        assert refresh_data_product("core_users", 30) != first
-        scheduler.join()
+        try:
+            return refresh_data_product("core_users", 30, *arguments)
+        finally:
+            scheduler.join()
 
     def test_a_refresh_that_fails_is_said(self):
         scheduler = threading.Thread(target=self.end_next_refresh, args=("failed",))
         scheduler.start()
         with pytest.raises(WorkflowError, match="refresh of the data product core_users failed"):
-            refresh_data_product("core_users", 30)
+            refresh_data_product("core_users", 30, "a")
         scheduler.join()
 
     def test_one_that_nobody_runs_is_given_up(self):
         with pytest.raises(WorkflowError, match="time out"):
-            refresh_data_product("core_users", 1)
+            refresh_data_product("core_users", 1, "a")
 
     def test_an_unknown_one_is_said(self):
         with pytest.raises(WorkflowError, match=r"is not in global_data_products\.yaml"):
-            refresh_data_product("no_such_users", 1)
+            refresh_data_product("no_such_users", 1, "a")
 
 
 def test_a_started_run_leaves_its_block_runs_to_the_scheduler(run_block, source):

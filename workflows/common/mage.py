@@ -30,6 +30,8 @@ from workflows.common.settings import get_settings
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1
+# Variable of a refresh: the fingerprint of what the data product is made of.
+MADE_OF = "made_of"
 # The records of single blocks called over /api/runs are no runs of the pipeline, and there may be many.
 _IS_NO_CALL = func.coalesce(cast(PipelineRun.metrics, String), "").not_like(f'%"{CALL_MARKER}"%')
 IN_FLIGHT = (PipelineRun.PipelineRunStatus.INITIAL, PipelineRun.PipelineRunStatus.RUNNING)
@@ -128,7 +130,7 @@ def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variable
         return int(run.id)
 
 
-def refresh_data_product(uuid: str, timeout_seconds: float) -> int:
+def refresh_data_product(uuid: str, timeout_seconds: float, made_of: str, is_forced: bool = False) -> int:
     """Make sure that a global data product is fresh, and return the id of the run that holds its data.
 
     Mage's own block starts a refresh whenever it finds none under way, without a lock, so two consumers
@@ -137,6 +139,8 @@ def refresh_data_product(uuid: str, timeout_seconds: float) -> int:
     Args:
         uuid: Name in global_data_products.yaml.
         timeout_seconds: How long to wait for another consumer's refresh or this one's.
+        made_of: Fingerprint of what the data product is made of; with another one it is stale, whatever its age.
+        is_forced: Whether to refresh it although it is fresh.
 
     Raises:
         WorkflowError: no such data product, the refresh failed or took too long.
@@ -147,7 +151,7 @@ def refresh_data_product(uuid: str, timeout_seconds: float) -> int:
         raise WorkflowError(f"Global data product {uuid} is not in global_data_products.yaml")
     try:
         with _lock(f"data-product-{uuid}", timeout_seconds):
-            return _refresh(product, timeout_seconds)
+            return _refresh(product, timeout_seconds, made_of, is_forced)
     except Timeout as error:
         raise WorkflowError(
             f"Another refresh of the data product {uuid} has not ended after {timeout_seconds:.0f} s; "
@@ -155,17 +159,20 @@ def refresh_data_product(uuid: str, timeout_seconds: float) -> int:
         ) from error
 
 
-def _refresh(product: GlobalDataProduct, timeout_seconds: float) -> int:
+def _refresh(product: GlobalDataProduct, timeout_seconds: float, made_of: str, is_forced: bool) -> int:
     runs = product.pipeline_runs()
     completed = [run for run in runs if run.status == PipelineRun.PipelineRunStatus.COMPLETED]
     if completed:
         newest = max(completed, key=lambda run: run.execution_date)
-        if not all(product.is_outdated(newest)):
+        is_changed = (newest.variables or {}).get(MADE_OF) != made_of
+        if not (all(product.is_outdated(newest)) or is_changed or is_forced):
             logger.info("Data product %s is fresh: run %s", product.uuid, newest.id)
             return int(newest.id)
+        reason = "a refresh is asked for" if is_forced else "its input has changed" if is_changed else "it is too old"
+        logger.info("Data product %s is computed again: %s", product.uuid, reason)
     # A refresh that a consumer started before it was stopped is waited for, not started again.
-    in_flight = [run for run in runs if run.status in IN_FLIGHT]
-    run = in_flight[0] if in_flight else _start_refresh(product)
+    in_flight = [run for run in runs if run.status in IN_FLIGHT and (run.variables or {}).get(MADE_OF) == made_of]
+    run = in_flight[0] if in_flight else _start_refresh(product, made_of)
     logger.info("Waiting for run %s of %s", run.id, product.object_uuid)
     try:
         run = check_pipeline_run_status(
@@ -185,8 +192,8 @@ def _refresh(product: GlobalDataProduct, timeout_seconds: float) -> int:
     return int(run.id)
 
 
-def _start_refresh(product: GlobalDataProduct) -> PipelineRun:
-    return _start_run(product.pipeline, fetch_or_create_pipeline_schedule(product), {})
+def _start_refresh(product: GlobalDataProduct, made_of: str) -> PipelineRun:
+    return _start_run(product.pipeline, fetch_or_create_pipeline_schedule(product), {MADE_OF: made_of})
 
 
 def _start_run(pipeline: Pipeline, schedule: PipelineSchedule, variables: Mapping[str, Any]) -> PipelineRun:

@@ -1,38 +1,42 @@
 """Fan-out and fan-in of the dynamic blocks: the items, and their outputs in order."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workflows.common.errors import InvalidInputError
 from workflows.common.parsing import whole_number
 
+logger = logging.getLogger(__name__)
+
 ROWS_PER_ITEM = 1000
 
 
-def plan_items(count: Any, max_children: Any) -> int:
-    """Return how many items `count` rows make: one per full thousand.
+def plan_items(count: Any, max_children: Any) -> dict[str, int]:
+    """Return how many items `count` rows make: one per full thousand, as far as the limit allows.
 
     Args:
         count: Runtime variable, a whole number of at least 0, also as text.
         max_children: Pipeline variable, the largest number of items.
 
+    Returns:
+        `items`, their number, and `left_out`, how many more the rows would have made.
+
     Raises:
-        InvalidInputError: `count` is missing or is no such number, or it makes too many items.
+        InvalidInputError: `count` is missing or is no such number.
     """
     if count is None:
         raise InvalidInputError(
             "dynamic_blocks_workflow needs the runtime variable count, the number of rows", {"count": "missing"}
         )
     number = whole_number("count", count) // ROWS_PER_ITEM
-    limit = whole_number("max_children", max_children)
-    if number > limit:
-        raise InvalidInputError(
-            f"count {count} makes {number} items, more than max_children allows; to run that many blocks, raise "
-            "max_children in the variables of pipelines/dynamic_blocks_workflow/metadata.yaml or pass it as a "
-            "runtime variable",
-            {"max_children": f"{limit} is less than {number}"},
+    items = min(number, whole_number("max_children", max_children))
+    if items < number:
+        logger.warning(
+            "count %s makes %d items, of which %d are left out: max_children, a variable of this pipeline, is %d",
+            *(count, number, number - items, items),
         )
-    return number
+    return {"items": items, "left_out": number - items}
 
 
 def make_items(number: int) -> list[dict[str, int]]:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import hashlib
 import io
 import logging
 import math
@@ -42,15 +43,7 @@ def load_passengers(source: str) -> pd.DataFrame:
             of the wrong type, out of range or a duplicate key; names column, line and passenger.
         ServiceError: the URL cannot be reached or answers with an error.
     """
-    scheme = source.partition("://")[0].lower() if "://" in source else ""
-    if scheme in {"http", "https"}:
-        place, content = _without_secrets(source), _download(source)
-    elif scheme:
-        raise InvalidInputError(
-            f"passengers: {scheme}:// is not supported; set PASSENGERS_CSV to a path or an http(s) URL"
-        )
-    else:
-        place, content = source, _read(Path(source).expanduser())
+    place, content = _fetch(source)
     text = _decode(content, place)
     delimiter = _delimiter(text)
     header, records = _csv_records(text, delimiter, place)
@@ -62,6 +55,16 @@ def load_passengers(source: str) -> pd.DataFrame:
         for number, (line, record) in enumerate(records, start=1)
     )
     return validated(rows, place=place, labels={column.name: column.csv_name for column in COLUMNS})
+
+
+def fingerprint(source: str) -> str:
+    """Return a hash of a source and its content: another one means other passengers.
+
+    Raises:
+        InvalidInputError, ServiceError: it cannot be read, see `load_passengers`.
+    """
+    place, content = _fetch(source)
+    return hashlib.sha256(place.encode() + b"\n" + content).hexdigest()
 
 
 def as_sql_text(df: pd.DataFrame) -> pd.DataFrame:
@@ -86,6 +89,18 @@ def as_sql_text(df: pd.DataFrame) -> pd.DataFrame:
         for name in floats
     }
     return df.assign(**texts)
+
+
+def _fetch(source: str) -> tuple[str, bytes]:
+    """Return the address of a source without secrets, and its content."""
+    scheme = source.partition("://")[0].lower() if "://" in source else ""
+    if scheme in {"http", "https"}:
+        return _without_secrets(source), _download(source)
+    if scheme:
+        raise InvalidInputError(
+            f"passengers: {scheme}:// is not supported; set PASSENGERS_CSV to a path or an http(s) URL"
+        )
+    return source, _read(Path(source).expanduser())
 
 
 def _decode(content: bytes, place: str) -> str:

@@ -8,7 +8,7 @@ from workflows.dynamic_blocks.fan_out import in_order, make_items, plan_items
     ("count", "items"), [(0, 0), (999, 0), (1000, 1), (10_692, 10), ("10692", 10), (" 2000 ", 2), (3000.0, 3)]
 )
 def test_one_item_per_full_thousand(count, items):
-    assert plan_items(count, 100) == items
+    assert plan_items(count, 100) == {"items": items, "left_out": 0}
 
 
 @pytest.mark.parametrize("count", [-1, "-5", "many", "", 1.5, True, [], {}, float("nan"), float("inf"), "²"])
@@ -22,12 +22,11 @@ def test_a_missing_count_is_refused():
         plan_items(None, 100)
 
 
-def test_too_many_items_are_refused_with_the_way_out():
-    assert plan_items(100_999, 100) == 100
-    with pytest.raises(InvalidInputError, match="raise max_children") as caught:
-        plan_items(101_000, 100)
-    assert caught.value.fields == {"max_children": "100 is less than 101"}
-    assert plan_items(101_000, "101") == 101
+def test_items_beyond_the_limit_are_left_out_and_said(caplog):
+    assert plan_items(100_999, 100) == {"items": 100, "left_out": 0}
+    assert not caplog.records
+    assert plan_items(103_000, "100") == {"items": 100, "left_out": 3}
+    assert "makes 103 items, of which 3 are left out: max_children" in caplog.text
 
 
 def test_outputs_come_back_in_the_order_of_the_items():

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from workflows.common.errors import InvalidInputError, NotReadyError, ServiceError
 from workflows.sql_python import passenger_files
-from workflows.sql_python.passenger_files import as_sql_text, load_passengers
+from workflows.sql_python.passenger_files import as_sql_text, fingerprint, load_passengers
 from workflows.sql_python.passengers import COLUMN_NAMES, from_core_users, one_row_per_passenger, parse_attributes
 
 TITANIC = Path(__file__).parents[3] / "data" / "titanic.csv"
@@ -263,6 +263,17 @@ class TestLoad:
             pytest.raises(InvalidInputError, match="larger than"),
         ):
             load_passengers(url)
+
+
+def test_the_fingerprint_follows_the_source_and_its_content(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("a")
+    second.write_text("a")
+    before = fingerprint(str(first))
+    assert before == fingerprint(str(first))
+    assert before != fingerprint(str(second))
+    first.write_text("b")
+    assert before != fingerprint(str(first))
 
 
 class TestLoadFromUrl:
