@@ -18,7 +18,7 @@ from benchmarks.servers import instant_model
 from stack.console import Console
 from stack.demo import GRAPH, follow, start_or_join
 from stack.launch import running_stack
-from stack.mage_client import PipelineRun
+from stack.mage_database import PipelineRun
 from workflows.common.processes import free_port
 from workflows.common.settings import get_settings
 
@@ -41,10 +41,10 @@ def measure(variables: dict[str, str], repeats: int, console: Console) -> list[f
         with running_stack(settings, console) as stack:
             # The chain starts with the last scheduled pipeline, which waits for the others.
             for pipeline in GRAPH.scheduled:
-                runs = follow(stack.client, start_or_join(stack, console, pipeline), console)
+                runs = follow(stack.database, start_or_join(stack, console, pipeline), console)
             times = [seconds_of(runs)]
             for _ in range(repeats):
-                times.append(seconds_of(follow(stack.client, stack.start_run(pipeline), console)))
+                times.append(seconds_of(follow(stack.database, stack.start_run(pipeline), console)))
             return times
 
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from mage_server.callable_blocks import CALLABLE_BLOCKS, CallableBlock
 from stack.console import Console
 from stack.launch import INFERENCE, Stack
-from stack.mage_client import MageClient, MageError, PipelineRun, children
+from stack.mage_client import MageError, children
+from stack.mage_database import MageDatabase, PipelineRun
 from stack.project_graph import read_graph
 from workflows.common.settings import REPO_PATH
 
@@ -29,7 +30,7 @@ def run_demo(stack: Stack, console: Console) -> bool:
     runs: list[PipelineRun] = []
     for pipeline in GRAPH.scheduled:
         console.heading(f"{pipeline}, and all that it starts" if GRAPH.pipelines[pipeline].starts else pipeline)
-        runs += follow(stack.client, start_or_join(stack, console, pipeline), console)
+        runs += follow(stack.database, start_or_join(stack, console, pipeline), console)
         if not _all_completed(runs):
             break
     console.heading("Pipeline runs")
@@ -47,8 +48,9 @@ def say_where(stack: Stack, console: Console) -> None:
     """Print the address of the UI, the login, and the two calls as curl commands."""
     console.heading("Mage")
     console.say(f"  UI        {stack.server.url}")
-    console.say(f"  login     {stack.settings.owner_email}")
-    console.say(f"  password  {stack.secrets.owner_password}")
+    if stack.server.needs_sign_in:
+        console.say(f"  login     {stack.settings.owner_email}")
+        console.say(f"  password  {stack.secrets.owner_password} (unless it was changed in the UI)")
     console.heading("The two calls, ready to paste")
     for call in CALLS:
         console.say(curl_command(stack, call) + "\n")
@@ -61,7 +63,7 @@ def start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
     """
     scheduled = [
         run
-        for run in stack.client.runs(pipeline)
+        for run in stack.database.runs(pipeline)
         if run.is_scheduled and (run.created_at >= stack.started_at or not run.has_ended)
     ]
     if scheduled:
@@ -70,7 +72,7 @@ def start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:
     return stack.start_run(pipeline)
 
 
-def follow(client: MageClient, root: PipelineRun, console: Console) -> list[PipelineRun]:
+def follow(database: MageDatabase, root: PipelineRun, console: Console) -> list[PipelineRun]:
     """Wait until a run and all runs that it starts have ended, and return them in the order of their ids.
 
     Raises:
@@ -79,7 +81,7 @@ def follow(client: MageClient, root: PipelineRun, console: Console) -> list[Pipe
     deadline = time.monotonic() + TIMEOUT_SECONDS
     with console.progress() as progress:
         while True:
-            runs = _descendants(client, root)
+            runs = _descendants(database, root)
             now = datetime.now(UTC)
             progress.show({f"{run.pipeline} #{run.id}": (_state(run), f"{run.seconds(now):.0f}") for run in runs})
             if all(run.has_ended for run in runs) and not is_one_missing(runs):
@@ -90,15 +92,17 @@ def follow(client: MageClient, root: PipelineRun, console: Console) -> list[Pipe
             time.sleep(POLL_SECONDS)
 
 
-def _descendants(client: MageClient, root: PipelineRun) -> list[PipelineRun]:
+def _descendants(database: MageDatabase, root: PipelineRun) -> list[PipelineRun]:
     chain = GRAPH.chain(root.pipeline)
-    known = [run for pipeline in chain for run in client.runs(pipeline)]
+    known = [run for pipeline in chain for run in database.runs(pipeline)]
     found = [run for run in known if run.id == root.id]
     for run in found:
         found.extend(children(known, run))
     # No run of the chain starts the refresh of a data product, but the chain waits for it.
     products = {product for pipeline in chain for product in GRAPH.pipelines[pipeline].data_products}
-    refreshes = [run for product in products for run in client.refreshes(product) if run.created_at >= root.created_at]
+    refreshes = [
+        run for product in products for run in database.refreshes(product) if run.created_at >= root.created_at
+    ]
     return sorted(found + refreshes, key=lambda run: run.id)
 
 
@@ -141,7 +145,9 @@ def _call(stack: Stack, call: CallableBlock, console: Console) -> bool:
     console.heading(f"POST /api/runs {call.pipeline}/{call.block}")
     begin = time.monotonic()
     try:
-        output = stack.client.run_block(call.pipeline, call.block, stack.token(call.pipeline, INFERENCE), call.example)
+        output = stack.client.run_block(
+            call.pipeline, call.block, stack.trigger(call.pipeline, INFERENCE), call.example
+        )
     except MageError as error:
         console.say(f"  failed: {error}")
         return False
@@ -155,6 +161,6 @@ def curl_command(stack: Stack, call: CallableBlock) -> str:
     body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.example}}
     return (
         f"curl -X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"
-        f"  -H 'Authorization: Bearer {stack.token(call.pipeline, INFERENCE)}' \\\n"
+        f"  -H 'Authorization: Bearer {stack.trigger(call.pipeline, INFERENCE).token}' \\\n"
         f"  -d '{json.dumps(body)}'"
     )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stack.console import Console
-from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
+from stack.environment import database_url
+from stack.mage_client import MageClient, wait_until
+from stack.mage_database import DatabaseError, MageDatabase, PipelineRun, Trigger
 from stack.mage_process import MageProcess, StackError, check_can_start, record_path
 from stack.secrets import Secrets, load_or_create
-from stack.trigger_token import trigger_token
 from workflows.ai_blocks.client import describe_model, probe
 from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.common.local_services import LocalService, ensure_service, stop_services
@@ -18,7 +19,7 @@ from workflows.common.processes import stop_recorded
 from workflows.common.settings import Settings
 from workflows.ingestion.companies import COMPANIES_API
 
-SIGN_IN_TIMEOUT_SECONDS = 60
+TRIGGERS_TIMEOUT_SECONDS = 60
 # API triggers in the pipelines' triggers.yaml: `run_now` starts a run, `inference` allows calls over /api/runs.
 RUN_NOW = "run_now"
 INFERENCE = "inference"
@@ -26,29 +27,30 @@ INFERENCE = "inference"
 
 @dataclass(frozen=True)
 class Stack:
-    """A running Mage with its local services, and a client that is signed in."""
+    """A running Mage with its local services."""
 
     settings: Settings
     secrets: Secrets
     server: MageProcess
     client: MageClient
+    database: MageDatabase
     started_at: datetime
 
-    def token(self, pipeline: str, trigger: str) -> str:
-        """Return the token of an API trigger."""
-        return trigger_token(self.settings, self._trigger_id(pipeline, trigger))
+    def trigger(self, pipeline: str, name: str) -> Trigger:
+        """Return an API trigger with its token.
+
+        Raises:
+            DatabaseError: the pipeline has no such trigger.
+        """
+        triggers = self.database.triggers(pipeline)
+        if name not in triggers:
+            raise DatabaseError(f"Pipeline {pipeline} has no trigger {name}, only {sorted(triggers)}")
+        return triggers[name]
 
     def start_run(self, pipeline: str, trigger: str = RUN_NOW, variables: dict | None = None) -> PipelineRun:
         """Start a run through an API trigger and return it."""
-        trigger_id = self._trigger_id(pipeline, trigger)
-        run_id = self.client.trigger(trigger_id, trigger_token(self.settings, trigger_id), variables)
-        return next(run for run in self.client.runs(pipeline) if run.id == run_id)
-
-    def _trigger_id(self, pipeline: str, trigger: str) -> int:
-        triggers = self.client.triggers(pipeline)
-        if trigger not in triggers:
-            raise MageError(f"Pipeline {pipeline} has no trigger {trigger}, only {sorted(triggers)}")
-        return triggers[trigger]
+        run_id = self.client.trigger(self.trigger(pipeline, trigger), variables)
+        return next(run for run in self.database.runs(pipeline) if run.id == run_id)
 
 
 @contextlib.contextmanager
@@ -62,7 +64,7 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
     check_can_start(settings)
     secrets = load_or_create(settings.state_dir)
     server = MageProcess(settings, secrets)
-    client = MageClient(server.url, settings.owner_email, secrets.owner_password)
+    client, database = MageClient(server.url), MageDatabase(database_url(settings))
     started_at = datetime.now(UTC)
     try:
         # Mage takes longest to start; the services start meanwhile.
@@ -72,9 +74,9 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
                 ensure_service(service, idle_exit_seconds=0)
         with console.step("Starting Mage's server and scheduler"):
             server.wait_until_up()
-            _wait_until_ready(client, server)
+            _wait_until_triggers_are_read(database, server)
         say_model(settings, console)
-        yield Stack(settings, secrets, server, client, started_at)
+        yield Stack(settings, secrets, server, client, database, started_at)
     finally:
         # A second Ctrl-C must not interrupt stopping.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -109,22 +111,20 @@ def _required_services(settings: Settings) -> list[LocalService]:
     return services
 
 
-def _wait_until_ready(client: MageClient, server: MageProcess) -> None:
-    """Wait until Mage has created the owner and read the triggers, which it does after it first responds."""
+def _wait_until_triggers_are_read(database: MageDatabase, server: MageProcess) -> None:
+    """Wait until Mage has read the triggers, which it does after it first responds."""
 
     def is_ready() -> bool:
         server.check_running()
         try:
-            client.sign_in()
-            return RUN_NOW in client.triggers("ingestion") and INFERENCE in client.triggers("llm_inference")
-        except MageError:
+            return RUN_NOW in database.triggers("ingestion") and INFERENCE in database.triggers("llm_inference")
+        except DatabaseError:
             return False
 
     try:
-        wait_until(is_ready, SIGN_IN_TIMEOUT_SECONDS)
+        wait_until(is_ready, TRIGGERS_TIMEOUT_SECONDS)
     except TimeoutError:
         raise StackError(
-            f"Mage did not accept the login of {server.settings.owner_email} or did not read the triggers within "
-            f"{SIGN_IN_TIMEOUT_SECONDS} s; see {server.log_path}. If you changed the password in the UI, change it in "
-            f"{server.settings.state_dir / 'secrets.json'}, too"
+            f"Mage did not read the triggers of the pipelines within {TRIGGERS_TIMEOUT_SECONDS} s; "
+            f"see {server.log_path}"
         ) from None

@@ -1,6 +1,8 @@
 """Start and stop Mage's server and scheduler."""
 
 import contextlib
+import errno
+import ipaddress
 import shutil
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from stack.environment import mage_environment
 from stack.mage_client import wait_until
 from stack.secrets import Secrets
 from workflows.common.errors import WorkflowError
+from workflows.common.http import local_get
 from workflows.common.processes import recorded_process, start_process, stop_process
 from workflows.common.settings import REPO_PATH, Settings
 
@@ -41,11 +44,19 @@ def check_can_start(settings: Settings) -> None:
             f"Mage already runs with the state folder {settings.state_dir} (process {process.pid}); "
             "stop it with make stop, or choose another folder with STATE_DIR=..."
         )
-    with socket.socket() as probe:
+    try:
+        family = socket.getaddrinfo(settings.listen_address, settings.port)[0][0]
+    except OSError:
+        raise StackError(f"LISTEN_ADDRESS {settings.listen_address} is no address of this machine") from None
+    with socket.socket(family) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.listen_address, settings.port))
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise StackError(f"LISTEN_ADDRESS {settings.listen_address} is no address of this machine") from None
             raise StackError(
                 f"Port {settings.port} of {settings.listen_address} is in use; choose another one with PORT=..."
             ) from None
@@ -69,9 +80,12 @@ class MageProcess:
     def __init__(self, settings: Settings, secrets: Secrets):
         self.settings = settings
         self.secrets = secrets
-        # Clients cannot connect to 0.0.0.0 on every system.
-        host = "127.0.0.1" if settings.listen_address in ("0.0.0.0", "::") else settings.listen_address
-        self.url = f"http://{host}:{settings.port}"
+        self._environment = mage_environment(settings, secrets)
+        base = self._environment.get("MAGE_ROUTES_BASE_PATH") or self._environment.get("MAGE_BASE_PATH") or ""
+        self.url = "/".join(
+            [f"http://{_local_host(settings.listen_address)}:{settings.port}", *base.strip("/").split()]
+        )
+        self.needs_sign_in = self._environment["REQUIRE_USER_AUTHENTICATION"].lower() in ("1", "true")
         self.log_path: Path = settings.state_dir / "logs" / "mage.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -79,9 +93,8 @@ class MageProcess:
         """Start the server and its scheduler, without waiting for them."""
         command = [sys.executable, "-m", "mage_server", str(REPO_PATH)]
         command += ["--host", self.settings.listen_address, "--port", str(self.settings.port)]
-        environment = mage_environment(self.settings, self.secrets)
         path = record_path(self.settings)
-        self._process = start_process(command, path, self.log_path, environment, port=self.settings.port)
+        self._process = start_process(command, path, self.log_path, self._environment, port=self.settings.port)
 
     def wait_until_up(self) -> None:
         """Wait until the server responds.
@@ -115,5 +128,17 @@ class MageProcess:
         if not self.is_running():
             return True
         with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.url}/api/statuses", timeout=5).ok
+            return local_get(f"{self.url}/api/statuses", 5).ok
         return False
+
+
+def _local_host(listen_address: str) -> str:
+    """Return the host by which this machine reaches a server that listens on an address."""
+    try:
+        address = ipaddress.ip_address(listen_address)
+    except ValueError:
+        return listen_address
+    # Clients cannot connect to 0.0.0.0 or :: on every system.
+    if address.is_unspecified:
+        return "[::1]" if address.version == 6 else "127.0.0.1"
+    return f"[{address}]" if address.version == 6 else str(address)

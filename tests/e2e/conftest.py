@@ -10,7 +10,7 @@ import pytest
 from stack.console import Console
 from stack.demo import follow, run_demo
 from stack.launch import Stack, running_stack
-from stack.mage_client import PipelineRun
+from stack.mage_database import PipelineRun
 from workflows.common.processes import free_port
 from workflows.common.settings import REPO_PATH, get_settings
 
@@ -67,6 +67,6 @@ def run_to_the_end(stack: Stack, console: Console) -> Callable[..., list[Pipelin
     """Return a function that starts a run and follows all that follows from it."""
 
     def run(pipeline: str, trigger: str, **variables: object) -> list[PipelineRun]:
-        return follow(stack.client, stack.start_run(pipeline, trigger, variables), console)
+        return follow(stack.database, stack.start_run(pipeline, trigger, variables), console)
 
     return run

@@ -73,8 +73,8 @@ def stack(tmp_path, monkeypatch: pytest.MonkeyPatch, provider: Provider) -> Iter
 
 
 def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, provider):
-    first = wait_until(lambda: next(iter(stack.client.runs("sql_python_workflow")), None), 120)
-    runs = follow(stack.client, first, Console())
+    first = wait_until(lambda: next(iter(stack.database.runs("sql_python_workflow")), None), 120)
+    runs = follow(stack.database, first, Console())
     assert {run.pipeline for run in runs} == set(GRAPH.chain("sql_python_workflow"))
     assert {run.status for run in runs} == {"completed"}
     # The one at the start, the fun facts, the explanation, the framework, the bio and the answer to it; more where an
@@ -89,7 +89,7 @@ def test_a_rate_limited_provider_slows_the_chain_and_does_not_fail_it(stack, pro
     assert (dynamic.answers, dynamic.from_model, dynamic.input_tokens) == (10, 10, 1000)
 
     again = follow(
-        stack.client, stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 12 * 891}), Console()
+        stack.database, stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 12 * 891}), Console()
     )
     assert {run.status for run in again} == {"completed"}
     assert len(provider.requests) == asked, "the same questions are asked once"

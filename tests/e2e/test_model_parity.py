@@ -31,7 +31,7 @@ def callers() -> Iterator[dict[str, object]]:
 def test_every_passenger_gets_the_same_answer_over_http_and_in_process(stack, demo_worked):
     version = serving_version(stack.settings.models_dir)
     passengers = list(callers())
-    headers = {"Authorization": f"Bearer {stack.token(PIPELINE, INFERENCE)}"}
+    headers = {"Authorization": f"Bearer {stack.trigger(PIPELINE, INFERENCE).token}"}
     kept_alive = threading.local()
 
     def ask(variables):

@@ -11,7 +11,8 @@ import pytest
 
 from stack.console import Console
 from stack.demo import GRAPH, follow
-from stack.mage_client import MageClient, MageError, PipelineRun, wait_until
+from stack.mage_client import wait_until
+from stack.mage_database import DatabaseError, MageDatabase, PipelineRun
 from workflows.common.local_services import stop_services
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageClient]:
-    """A client of a plain Mage that has just been started, with a home of its own."""
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageDatabase]:
+    """The database of a plain Mage that has just been started, with a home of its own."""
     port = free_port()
     for name in [name for name in os.environ if name.startswith("MAGE_")] + ["REQUIRE_USER_AUTHENTICATION"]:
         monkeypatch.delenv(name, raising=False)
@@ -40,8 +41,8 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageClie
             start_new_session=True,
         )
     try:
-        made = MageClient(f"http://127.0.0.1:{port}", "admin@admin.com", "admin")
-        wait_until(lambda: signed_in(made), 180)
+        made = MageDatabase(f"sqlite:///{wait_until(lambda: next(tmp_path.rglob('mage-ai.db'), None), 180)}")
+        wait_until(lambda: has_triggers(made), 180)
         yield made
     finally:
         stop_process(psutil.Process(process.pid))
@@ -49,19 +50,18 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageClie
         stop_services()
 
 
-def signed_in(client: MageClient) -> bool:
+def has_triggers(database: MageDatabase) -> bool:
     try:
-        client.sign_in()
-    except MageError:
+        return bool(database.triggers("ingestion"))
+    except DatabaseError:
         return False
-    return True
 
 
-def test_the_schedules_run_all_six_pipelines(client):
+def test_the_schedules_run_all_six_pipelines(database):
     def first(pipeline: str) -> PipelineRun:
-        return wait_until(lambda: next(iter(client.runs(pipeline)), None), 120)
+        return wait_until(lambda: next(iter(database.runs(pipeline)), None), 120)
 
     console = Console()
-    runs = follow(client, first("ingestion"), console) + follow(client, first("sql_python_workflow"), console)
+    runs = follow(database, first("ingestion"), console) + follow(database, first("sql_python_workflow"), console)
     assert {run.pipeline for run in runs} == set(GRAPH.pipelines)
     assert {run.status for run in runs} == {"completed"}

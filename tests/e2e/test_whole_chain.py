@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def runs_of(stack, *pipelines):
-    return [run for pipeline in pipelines for run in stack.client.runs(pipeline)]
+    return [run for pipeline in pipelines for run in stack.database.runs(pipeline)]
 
 
 def by_pipeline(runs):
@@ -27,7 +27,7 @@ def by_pipeline(runs):
 
 def test_the_schedule_makes_a_run_by_itself(stack):
     def scheduled():
-        return [run for run in stack.client.runs("ingestion") if run.trigger == "every_15_minutes" and run.has_ended]
+        return [run for run in stack.database.runs("ingestion") if run.trigger == "every_15_minutes" and run.has_ended]
 
     assert wait_until(scheduled, 120)[0].status == "completed"
 
@@ -37,11 +37,11 @@ def test_the_demo_works(demo_worked):
 
 
 def test_every_item_has_a_fact_and_they_are_handed_on_in_order(stack, demo_worked):
-    dynamic = stack.client.runs("dynamic_blocks_workflow")[-1]
+    dynamic = stack.database.runs("dynamic_blocks_workflow")[-1]
     assert dynamic.variables["count"] == 891 * 12
     names = {block.block for block in dynamic.blocks if block.block.startswith("generate_fun_fact:")}
     assert names == {f"generate_fun_fact:item_{number}" for number in range(1, 11)}
-    (spark,) = children(stack.client.runs("spark_workflow"), dynamic)
+    (spark,) = children(stack.database.runs("spark_workflow"), dynamic)
     facts = spark.variables["fun_facts"]
     assert len(facts) == 10
     for number, fact in enumerate(facts, start=1):
@@ -49,7 +49,7 @@ def test_every_item_has_a_fact_and_they_are_handed_on_in_order(stack, demo_worke
 
 
 def test_the_data_product_was_refreshed_once_and_the_refresh_started_nothing(stack, demo_worked):
-    refreshes = stack.client.refreshes("core_users")
+    refreshes = stack.database.refreshes("core_users")
     assert [run.status for run in refreshes] == ["completed"]
     others = runs_of(stack, "dynamic_blocks_workflow", "ml_training_and_inference")
     assert children(others, refreshes[0]) == []
@@ -69,7 +69,7 @@ def test_ingestion_filled_duckdb(e2e_state_dir, demo_worked):
 
 
 def test_spark_wrote_every_salary_with_a_fact(e2e_state_dir, stack, demo_worked):
-    run = stack.client.runs("spark_workflow")[-1]
+    run = stack.database.runs("spark_workflow")[-1]
     (written,) = (e2e_state_dir / "spark").glob(f"*_run_{run.id}_matched_salaries_*")
     matched = pd.read_parquet(written)
     assert len(matched) == 100_000
@@ -96,13 +96,13 @@ def test_the_documented_calls_work_with_curl(stack, demo_worked):
 def test_an_explanation_can_be_had_alone(stack, demo_worked):
     call = CALLS[0]
     output = stack.client.run_block(
-        call.pipeline, "explain_prediction", stack.token(call.pipeline, "inference"), call.example
+        call.pipeline, "explain_prediction", stack.trigger(call.pipeline, "inference"), call.example
     )
     assert '"explanation"' in json.dumps(output)
 
 
 def test_a_rerun_works_on_what_is_there_and_refreshes_nothing(stack, demo_worked, run_to_the_end):
-    refreshes = [run.id for run in stack.client.refreshes("core_users")]
+    refreshes = [run.id for run in stack.database.refreshes("core_users")]
     runs = run_to_the_end("sql_python_workflow", "run_now")
     assert {run.pipeline for run in runs} == {
         "sql_python_workflow",
@@ -112,7 +112,7 @@ def test_a_rerun_works_on_what_is_there_and_refreshes_nothing(stack, demo_worked
         "llm_inference",
     }
     assert {run.status for run in runs} == {"completed"}
-    assert [run.id for run in stack.client.refreshes("core_users")] == refreshes
+    assert [run.id for run in stack.database.refreshes("core_users")] == refreshes
 
 
 @pytest.mark.parametrize("count", [0, 999])
@@ -137,7 +137,7 @@ def test_more_than_ten_items_stay_in_order(stack, run_to_the_end):
 def test_a_bad_count_fails_and_starts_nothing(variables, stack, run_to_the_end):
     (run,) = run_to_the_end("dynamic_blocks_workflow", "called_from_code", **variables)
     assert run.status == "failed"
-    assert children(stack.client.runs("spark_workflow"), run) == []
+    assert children(stack.database.runs("spark_workflow"), run) == []
 
 
 def test_nobody_gets_in_without_the_generated_password(stack):
@@ -152,7 +152,7 @@ def test_secrets_are_readable_by_the_owner_alone(e2e_state_dir, stack):
 
 
 def test_no_token_and_no_password_is_in_a_log_or_in_the_repository(e2e_state_dir, stack, demo_worked):
-    secrets = [stack.token(call.pipeline, "inference") for call in CALLS]
+    secrets = [stack.trigger(call.pipeline, "inference").token for call in CALLS]
     secrets += [stack.secrets.owner_password, stack.secrets.jwt_secret]
     logs = list((e2e_state_dir / "logs").iterdir())
     tracked = subprocess.run(["git", "ls-files"], cwd=REPO_PATH, capture_output=True, text=True, check=True)
@@ -181,7 +181,7 @@ def test_a_model_server_that_dies_under_way_is_started_again(e2e_state_dir, stac
     run_id = stack.start_run("dynamic_blocks_workflow", "called_from_code", {"count": 14_000}).id
 
     def this_run():
-        return next(run for run in stack.client.runs("dynamic_blocks_workflow") if run.id == run_id)
+        return next(run for run in stack.database.runs("dynamic_blocks_workflow") if run.id == run_id)
 
     def a_child_runs():
         names = [block.block for block in this_run().blocks if block.status == "running"]
@@ -198,6 +198,6 @@ def test_a_model_server_that_dies_under_way_is_started_again(e2e_state_dir, stac
 def test_no_block_of_any_run_was_scheduled_twice(stack, demo_worked):
     """A scheduler that looks while a run is being made must not make its block runs again."""
     for pipeline in GRAPH.pipelines:
-        for run in stack.client.runs(pipeline):
+        for run in stack.database.runs(pipeline):
             names = [block.block for block in run.blocks]
             assert len(names) == len(set(names)), f"{pipeline} #{run.id}: {names}"

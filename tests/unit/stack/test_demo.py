@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from stack.demo import CALLS, is_one_missing
-from stack.mage_client import BlockRun, PipelineRun, children
+from stack.mage_client import children
+from stack.mage_database import BlockRun, PipelineRun
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 
