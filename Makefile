@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop refresh test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +16,11 @@ demo: setup ## Run all six workflows and the two calls, then serve (ONCE=1: stop
 up: setup ## Serve: Mage, its scheduler and the local services
 	@$(RUN) -m stack up
 
-stop: setup ## Stop what an earlier run left behind
+stop: setup ## Stop what runs with the state folder
 	@$(RUN) -m stack stop
+
+refresh: setup ## Recompute the data product in the running stack, and train on it
+	@$(RUN) -m stack refresh
 
 test: test-unit test-integration test-e2e test-next ## All tests, on both Mage releases
 

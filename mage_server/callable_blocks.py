@@ -3,13 +3,24 @@
 The schemas are generated from the same rules that the blocks validate with, so the two always agree.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from workflows.advice.bio import MAX_BIO_CHARACTERS
+from workflows.common.errors import InvalidInputError
 from workflows.common.settings import get_settings
-from workflows.sql_python.passengers import ATTRIBUTES, MAX_TEXT_LENGTH, MISSING, NUMBER, Column
+from workflows.sql_python.passengers import (
+    ATTRIBUTE_BY_PLAIN_NAME,
+    ATTRIBUTES,
+    MAX_TEXT_LENGTH,
+    MISSING,
+    NUMBER,
+    Column,
+    plain_name,
+)
 from workflows.survival.inference import load_model
 
 
@@ -24,6 +35,7 @@ class CallableBlock:
         variables: JSON Schema of the variables.
         example: Valid variables.
         check_ready: Loads what the block needs, or raises NotReadyError. None if there is nothing to load.
+        other_names: Further names of variables, in their plain form (see `plain_name`), and what they mean.
     """
 
     pipeline: str
@@ -32,6 +44,49 @@ class CallableBlock:
     variables: dict[str, Any]
     example: dict[str, Any]
     check_ready: Callable[[], None] | None = None
+    other_names: Mapping[str, str] = field(default_factory=dict)
+
+    def known_variables(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the variables of a call by their documented names, and the names that are unknown.
+
+        Raises:
+            InvalidInputError: no variable is known, or one is given under two names.
+        """
+        known: dict[str, Any] = {}
+        ignored: list[str] = []
+        for name, value in variables.items():
+            plain = plain_name(name)
+            meant = name if name in self._names else self.other_names.get(plain, self._by_plain_name.get(plain))
+            if meant is None:
+                ignored.append(name)
+            elif meant in known:
+                raise InvalidInputError("A variable is given twice", {name: f"means {meant}, which is also given"})
+            else:
+                known[meant] = value
+        if not known:
+            raise InvalidInputError("The call has no variable that the block knows", self._problems(ignored))
+        return known, ignored
+
+    @property
+    def _names(self) -> Mapping[str, Any]:
+        names: Mapping[str, Any] = self.variables["properties"]
+        return names
+
+    @cached_property
+    def _by_plain_name(self) -> dict[str, str]:
+        return {plain_name(name): name for name in self._names}
+
+    def _problems(self, unknown: list[str]) -> dict[str, str]:
+        if not unknown:
+            missing = dict.fromkeys(self.variables.get("required", []), "is missing")
+            return missing or {"variables": f"give at least one of {', '.join(self._names)}"}
+        plain_names = {**self._by_plain_name, **self.other_names}
+        problems = {}
+        for name in unknown[:MAX_NAMES_LISTED]:
+            nearest = get_close_matches(plain_name(name), plain_names, n=1, cutoff=0.5)
+            known = f"did you mean {plain_names[nearest[0]]}?" if nearest else f"known are {', '.join(self._names)}"
+            problems[name[:MAX_NAME_CHARACTERS]] = f"is unknown; {known}"
+        return problems
 
 
 def attribute_schema(column: Column) -> dict[str, Any]:
@@ -58,8 +113,10 @@ def attribute_schema(column: Column) -> dict[str, Any]:
 def _passenger_schema() -> dict[str, Any]:
     return {
         "type": "object",
-        "description": "A passenger. Attributes that are absent, null or empty are unknown. Other names are ignored.",
+        "description": "A passenger. Attributes that are absent, null or empty are unknown; at least one is given. "
+        "Names may be written in another case, or as in the CSV (Pclass, Name). Other names are listed in `ignored`.",
         "properties": {column.name: attribute_schema(column) for column in ATTRIBUTES},
+        "anyOf": [{"required": [column.name]} for column in ATTRIBUTES],
     }
 
 
@@ -72,6 +129,9 @@ def _about_me_schema() -> dict[str, Any]:
 def _load_model() -> None:
     load_model(get_settings().models_dir)
 
+
+MAX_NAMES_LISTED = 10
+MAX_NAME_CHARACTERS = 100
 
 PASSENGER_EXAMPLE = {
     "pclass": "3",
@@ -94,6 +154,7 @@ CALLABLE_BLOCKS: tuple[CallableBlock, ...] = (
         _passenger_schema(),
         PASSENGER_EXAMPLE,
         _load_model,
+        ATTRIBUTE_BY_PLAIN_NAME,
     ),
     CallableBlock(
         "ml_training_and_inference",
@@ -101,6 +162,7 @@ CALLABLE_BLOCKS: tuple[CallableBlock, ...] = (
         "Predict, and explain the prediction in words",
         _passenger_schema(),
         PASSENGER_EXAMPLE,
+        other_names=ATTRIBUTE_BY_PLAIN_NAME,
     ),
     CallableBlock(
         "llm_inference",

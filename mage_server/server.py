@@ -59,6 +59,7 @@ class RunApiExtension:
         # Mage reads the environment and opens its database when these are imported.
         from mage_ai.settings.repo import get_variables_dir
 
+        from mage_server import retries
         from mage_server.run_api import capture, database, redaction
         from mage_server.run_api.handlers import routes
         from mage_server.run_api.service import RunService
@@ -66,6 +67,7 @@ class RunApiExtension:
         sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         capture.install()
         redaction.install()
+        retries.install()
         variables_dir = Path(get_variables_dir(repo_path=str(self.repo_path)))
         self.service = RunService(get_settings(), self.repo_path, database.make_engine(), variables_dir)
         self.service.start()

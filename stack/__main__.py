@@ -1,6 +1,6 @@
 """Run or stop Mage and the local services.
 
-Run as `python -m stack demo|up|stop`.
+Run as `python -m stack demo|up|stop|refresh`.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import time
 from types import FrameType
 
 from stack.console import Console
-from stack.demo import run_demo, say_where
+from stack.demo import refresh, run_demo, say_where
 from stack.launch import Stack, running_stack, stop_leftovers
 from stack.mage_process import StackError
 from workflows.common.settings import get_settings
@@ -23,13 +23,15 @@ def main() -> int:
     demo = commands.add_parser("demo", help="run all pipelines and the two example calls, then keep serving")
     demo.add_argument("--once", action="store_true", help="stop after the demo; exit 0 only if everything succeeded")
     commands.add_parser("up", help="start Mage and the local services, and keep serving")
-    commands.add_parser("stop", help="stop what an earlier command left running")
+    commands.add_parser("stop", help="stop what runs with the state folder")
+    commands.add_parser("refresh", help="recompute the data product and what is made of it, in the running stack")
     arguments = parser.parse_args()
     console = Console()
     signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
     try:
         return console.run(lambda: _run(arguments, console))
     except KeyboardInterrupt:
+        console.say("Stopped")
         return 0 if arguments.command == "up" else 130
 
 
@@ -39,6 +41,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         stopped = stop_leftovers(settings)
         console.say(f"Stopped {', '.join(stopped)}" if stopped else "Nothing was running")
         return 0
+    if arguments.command == "refresh":
+        return 0 if refresh(settings, console) else 1
     with running_stack(settings, console) as stack:
         has_succeeded = run_demo(stack, console) if arguments.command == "demo" else True
         say_where(stack, console)
@@ -53,6 +57,7 @@ def _serve(stack: Stack, console: Console) -> None:
         while stack.server.is_running():
             time.sleep(1)
     except KeyboardInterrupt:
+        # What is running is stopped on the way out.
         console.say()
         return
     raise StackError(f"Mage has ended unexpectedly; see {stack.server.log_path}")

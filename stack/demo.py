@@ -4,21 +4,24 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from urllib.request import getproxies
 
 from rich.table import Table
 
 from mage_server.callable_blocks import CALLABLE_BLOCKS, CallableBlock
 from stack.console import Console
-from stack.launch import INFERENCE, Stack
+from stack.launch import CALLED_FROM_CODE, INFERENCE, Stack, connected_stack
 from stack.mage_client import MageError, children
 from stack.mage_database import MageDatabase, PipelineRun
 from stack.project_graph import read_graph
-from workflows.common.settings import REPO_PATH
+from workflows.common.settings import REPO_PATH, Settings
 
 GRAPH = read_graph(REPO_PATH)
 REFRESH = "GLOBAL_DATA_PRODUCT_TRIGGER"
 TIMEOUT_SECONDS = 900
 POLL_SECONDS = 1
+# A proxy that the environment names cannot reach this machine.
+NO_PROXY = "--noproxy '*' " if getproxies() else ""
 
 
 # The two calls that the README documents, with the example variables of their schemas.
@@ -42,6 +45,19 @@ def run_demo(stack: Stack, console: Console) -> bool:
         console.say(f"  - {fact}")
     answered = [_call(stack, call, console) for call in CALLS]
     return chain_worked and all(answered)
+
+
+def refresh(settings: Settings, console: Console) -> bool:
+    """Recompute the data product in the running stack, train on it, and return whether everything worked.
+
+    Raises:
+        StackError: no stack runs with the state folder.
+    """
+    stack = connected_stack(settings)
+    pipeline = next(name for name, item in GRAPH.pipelines.items() if item.data_products and item.starts)
+    runs = follow(stack.database, stack.start_run(pipeline, CALLED_FROM_CODE, {"refresh": True}), console)
+    console.rich.print(_table(runs))
+    return _all_completed(runs)
 
 
 def say_where(stack: Stack, console: Console) -> None:
@@ -160,7 +176,7 @@ def curl_command(stack: Stack, call: CallableBlock) -> str:
     """Return a call as a curl command, including the token."""
     body = {"run": {"pipeline_uuid": call.pipeline, "block_uuid": call.block, "variables": call.example}}
     return (
-        f"curl -X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"
+        f"curl {NO_PROXY}-X POST {stack.server.url}/api/runs -H 'Content-Type: application/json' \\\n"
         f"  -H 'Authorization: Bearer {stack.trigger(call.pipeline, INFERENCE).token}' \\\n"
         f"  -d '{json.dumps(body)}'"
     )

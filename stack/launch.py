@@ -5,23 +5,31 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
 
 from stack.console import Console
 from stack.environment import database_url
 from stack.mage_client import MageClient, wait_until
 from stack.mage_database import DatabaseError, MageDatabase, PipelineRun, Trigger
 from stack.mage_process import MageProcess, StackError, check_can_start, record_path
+from stack.project_check import check_project
 from stack.secrets import Secrets, load_or_create
 from workflows.ai_blocks.client import describe_model, probe
 from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.common.local_services import LocalService, ensure_service, stop_services
-from workflows.common.processes import stop_recorded
+from workflows.common.processes import record_process, recorded_process, stop_recorded
 from workflows.common.settings import Settings
 from workflows.ingestion.companies import COMPANIES_API
 
 TRIGGERS_TIMEOUT_SECONDS = 60
-# API triggers in the pipelines' triggers.yaml: `run_now` starts a run, `inference` allows calls over /api/runs.
+# Mage's server takes up to ten seconds to end, and so does each service.
+STOP_SECONDS = 45
+# API triggers in the pipelines' triggers.yaml: the first two start a run, `inference` allows calls over /api/runs.
 RUN_NOW = "run_now"
+CALLED_FROM_CODE = "called_from_code"
 INFERENCE = "inference"
 
 
@@ -61,7 +69,41 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
         StackError: Mage cannot start.
         ServiceError: a local service cannot start.
     """
-    check_can_start(settings)
+    check_project()
+    with _only_start(settings):
+        check_can_start(settings)
+        with _running(settings, console) as stack:
+            yield stack
+
+
+@contextlib.contextmanager
+def _only_start(settings: Settings) -> Iterator[None]:
+    """Record this process as the one that runs the stack of a state folder, so that `make stop` can end it.
+
+    Raises:
+        StackError: another process does.
+    """
+    path = stack_record_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The operating system frees the lock when the process ends, however it does.
+    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StackError(
+            f"Another make up or make demo runs with the state folder {settings.state_dir}; stop it with make stop, or "
+            "choose another folder with STATE_DIR=..."
+        ) from None
+    try:
+        record_process(psutil.Process(), path)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def _running(settings: Settings, console: Console) -> Iterator[Stack]:
     secrets = load_or_create(settings.state_dir)
     server = MageProcess(settings, secrets)
     client, database = MageClient(server.url), MageDatabase(database_url(settings))
@@ -86,6 +128,20 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
             stop_services()
 
 
+def connected_stack(settings: Settings) -> Stack:
+    """Return the stack that another process runs with the state folder.
+
+    Raises:
+        StackError: there is none.
+    """
+    if recorded_process(record_path(settings)) is None:
+        raise StackError(f"Mage does not run with the state folder {settings.state_dir}; start it with make up")
+    secrets = load_or_create(settings.state_dir)
+    server = MageProcess(settings, secrets)
+    database = MageDatabase(database_url(settings))
+    return Stack(settings, secrets, server, MageClient(server.url), database, datetime.now(UTC))
+
+
 def say_model(settings: Settings, console: Console) -> None:
     """Print which language model answers, and warn if a key has no effect or the model does not answer."""
     console.say(f"Language model: {describe_model(settings)}")
@@ -97,9 +153,20 @@ def say_model(settings: Settings, console: Console) -> None:
 
 def stop_leftovers(settings: Settings) -> list[str]:
     """Stop what an earlier process left running in this state folder, and return the names."""
+    # The command in another terminal ends what it started, and says so there.
+    stack = recorded_process(stack_record_path(settings))
+    stopped = ["mage and the local services"] if stack is not None else []
+    if stack is not None:
+        stack.terminate()
+        psutil.wait_procs([stack], timeout=STOP_SECONDS)
     # Mage first: a running block would start a stopped service again.
-    stopped = ["mage"] if stop_recorded(record_path(settings)) else []
+    stopped += ["mage"] if stop_recorded(record_path(settings)) else []
     return stopped + stop_services()
+
+
+def stack_record_path(settings: Settings) -> Path:
+    """Return the file that identifies the process that runs the stack of a state folder."""
+    return settings.state_dir / "services" / "stack.json"
 
 
 def _required_services(settings: Settings) -> list[LocalService]:

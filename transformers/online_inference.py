@@ -1,5 +1,6 @@
+from workflows.common.mage import given_variables
 from workflows.common.settings import get_settings
-from workflows.survival.inference import predict_passenger
+from workflows.survival.inference import passenger_of_run, predict_passenger
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer
@@ -8,4 +9,4 @@ if "transformer" not in globals():
 @transformer
 def online_inference(*args, **kwargs):
     """Predict the passenger given as variables with the serving version, in the pipeline and over `/api/runs`."""
-    return predict_passenger(kwargs, get_settings().models_dir)
+    return predict_passenger(passenger_of_run(given_variables(kwargs), kwargs), get_settings().models_dir)

@@ -9,6 +9,7 @@ import copy
 import os
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,12 @@ class Blocks:
 
     Args:
         repo_path: Folder of the project.
+        has_completed_run: Whether the pipeline with a name has ever completed.
     """
 
-    def __init__(self, repo_path: Path):
+    def __init__(self, repo_path: Path, has_completed_run: Callable[[str], bool]):
         self.repo_path = repo_path
+        self._has_completed_run = has_completed_run
         self._pipelines: dict[str, _CachedPipeline] = {}
         self._lock = threading.Lock()
 
@@ -61,7 +64,9 @@ class Blocks:
             if cached is None:
                 if not self.has_pipeline(pipeline_uuid):
                     raise not_found(f"There is no pipeline {pipeline_uuid!r}")
-                cached = self._pipelines[pipeline_uuid] = _CachedPipeline(self.repo_path, pipeline_uuid)
+                cached = self._pipelines[pipeline_uuid] = _CachedPipeline(
+                    self.repo_path, pipeline_uuid, self._has_completed_run
+                )
             try:
                 return cached.find(block_uuid)
             except FileNotFoundError:
@@ -75,15 +80,22 @@ class FoundBlock:
 
     block: Block
     compiled: CompiledBlock | None
+    has_completed_run: Callable[[str], bool]
 
     def check_upstream(self) -> None:
         """Reject the call as Mage does if an upstream block has never been executed.
+
+        Only an execution in the editor is noted in the pipeline's YAML, so that a run of the pipeline counts as well.
 
         Raises:
             NotReadyError: names these blocks.
         """
         waiting = [block for block in self.block.upstream_blocks if block.status == BlockStatus.NOT_EXECUTED]
-        if waiting and not all(block.type == BlockType.DBT for block in waiting):
+        if (
+            waiting
+            and not all(block.type == BlockType.DBT for block in waiting)
+            and not self.has_completed_run(self.block.pipeline_uuid)
+        ):
             names = ", ".join(block.uuid for block in waiting)
             raise NotReadyError(
                 f"Upstream blocks of {self.block.uuid} have not been executed yet ({names}): "
@@ -101,19 +113,53 @@ class FoundBlock:
         if self.compiled is not None and not request.run_upstream_blocks:
             self.check_upstream()
             return self.compiled.execute(request.variables, log)
-        return _execute_by_mage(self.block, request, log, partition)
+        return self._execute_by_mage(request, log, partition)
 
     def is_stored_by_mage(self, request: RunRequest) -> bool:
         """Whether `execute` lets Mage store the outputs."""
         return self.compiled is None or request.run_upstream_blocks
 
+    def _execute_by_mage(self, request: RunRequest, log: CallLog, partition: str) -> list[Any]:
+        # Mage's blocks hold the state of their execution, so each call loads its own.
+        pipeline = Pipeline.get(self.block.pipeline_uuid, repo_path=str(self.block.pipeline.repo_path))
+        for blocks in (pipeline.blocks_by_uuid, pipeline.callbacks_by_uuid, pipeline.conditionals_by_uuid):
+            for each in blocks.values():
+                each._redirect_streams = _keep_streams
+        own = pipeline.blocks_by_uuid[self.block.uuid]
+        if request.run_upstream_blocks:
+            with _upstream_lock:
+                own.run_upstream_blocks(
+                    incomplete_only=request.incomplete_only, global_vars=copy.deepcopy(request.variables)
+                )
+        else:
+            self.check_upstream()
+        try:
+            result = own.execute_with_callback(
+                execution_partition=partition,
+                global_vars=copy.deepcopy(request.variables),
+                logging_tags={"block_uuid": own.uuid, "pipeline_uuid": pipeline.uuid},
+                logger=log.logger,
+                override_outputs=False,
+                store_variables=request.record and request.store_variables,
+                update_status=False,
+                verify_output=False,
+            )
+        except TypeError as error:
+            name = _DUPLICATE_ARGUMENT.search(str(error))
+            if name and name[1] in request.variables:
+                raise variable_is_input([name[1]]) from error
+            raise
+        outputs: list[Any] = result["output"]
+        return outputs
+
 
 class _CachedPipeline:
     """A pipeline and its compiled blocks, cached until one of their files changes."""
 
-    def __init__(self, repo_path: Path, uuid: str):
+    def __init__(self, repo_path: Path, uuid: str, has_completed_run: Callable[[str], bool]):
         self._repo_path = repo_path
         self._uuid = uuid
+        self._has_completed_run = has_completed_run
         # The project's metadata.yaml also has settings that apply to a pipeline, such as Spark.
         paths = (repo_path / "pipelines" / uuid / "metadata.yaml", repo_path / "metadata.yaml")
         self._metadata = [WatchedFile(path) for path in paths]
@@ -133,7 +179,7 @@ class _CachedPipeline:
         if block_uuid not in self._is_plain:
             self._is_plain[block_uuid] = is_plain_python(block)
         if not self._is_plain[block_uuid]:
-            return FoundBlock(block, None)
+            return FoundBlock(block, None, self._has_completed_run)
         source = self._sources.get(block_uuid)
         if source is None:
             source = self._sources[block_uuid] = WatchedFile(Path(block.file_path))
@@ -141,42 +187,8 @@ class _CachedPipeline:
             self._found.pop(block_uuid, None)
             code = compile(source.content, str(source.path), "exec", dont_inherit=True)
             compiled = CompiledBlock(block, code, tuple(block.upstream_block_uuids))
-            self._found[block_uuid] = FoundBlock(block, compiled)
+            self._found[block_uuid] = FoundBlock(block, compiled, self._has_completed_run)
         return self._found[block_uuid]
-
-
-def _execute_by_mage(block: Block, request: RunRequest, log: CallLog, partition: str) -> list[Any]:
-    # Mage's blocks hold the state of their execution, so each call loads its own.
-    pipeline = Pipeline.get(block.pipeline_uuid, repo_path=str(block.pipeline.repo_path))
-    for blocks in (pipeline.blocks_by_uuid, pipeline.callbacks_by_uuid, pipeline.conditionals_by_uuid):
-        for each in blocks.values():
-            each._redirect_streams = _keep_streams
-    own = pipeline.blocks_by_uuid[block.uuid]
-    if request.run_upstream_blocks:
-        with _upstream_lock:
-            own.run_upstream_blocks(
-                incomplete_only=request.incomplete_only, global_vars=copy.deepcopy(request.variables)
-            )
-    else:
-        FoundBlock(own, None).check_upstream()
-    try:
-        result = own.execute_with_callback(
-            execution_partition=partition,
-            global_vars=copy.deepcopy(request.variables),
-            logging_tags={"block_uuid": own.uuid, "pipeline_uuid": pipeline.uuid},
-            logger=log.logger,
-            override_outputs=False,
-            store_variables=request.record and request.store_variables,
-            update_status=False,
-            verify_output=False,
-        )
-    except TypeError as error:
-        name = _DUPLICATE_ARGUMENT.search(str(error))
-        if name and name[1] in request.variables:
-            raise variable_is_input([name[1]]) from error
-        raise
-    outputs: list[Any] = result["output"]
-    return outputs
 
 
 @contextlib.contextmanager

@@ -2,12 +2,13 @@
 
 from mage_ai.data_preparation.models.triggers import ScheduleStatus, ScheduleType
 from mage_ai.orchestration import db
-from mage_ai.orchestration.db.models.schedules import PipelineSchedule
-from sqlalchemy import create_engine, select, text
+from mage_ai.orchestration.db.models.schedules import PipelineRun, PipelineSchedule
+from sqlalchemy import String, cast, create_engine, func, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from mage_server.run_api.trigger_tokens import Trigger, token_digest
+from workflows.common.pipeline_runs import CALL_MARKER
 
 
 def make_engine() -> Engine:
@@ -37,6 +38,18 @@ def load_triggers(engine: Engine) -> list[Trigger]:
             )
             for row in connection.execute(statement)
         ]
+
+
+def has_completed_run(engine: Engine, pipeline_uuid: str) -> bool:
+    """Whether a pipeline has ever completed; calls over /api/runs are no runs of it."""
+    table = PipelineRun.__table__.c
+    statement = select(table.id).where(
+        table.pipeline_uuid == pipeline_uuid,
+        table.status == PipelineRun.PipelineRunStatus.COMPLETED,
+        func.coalesce(cast(table.metrics, String), "").not_like(f'%"{CALL_MARKER}"%'),
+    )
+    with engine.connect() as connection:
+        return connection.execute(statement.limit(1)).first() is not None
 
 
 def check_connection(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """Parse and validate the body of a call. `RUN_FIELDS` also describes the fields in the OpenAPI document."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from mage_server.run_api.http_errors import ApiError, bad_request, invalid_variables
@@ -8,6 +9,7 @@ from workflows.common.parsing import strict_json
 
 MAX_DEPTH = 64
 MAX_NAME_LENGTH = 255
+MAX_NAMES_LISTED = 10
 # With this variable, Mage would load the outputs of any pipeline's blocks for the caller.
 FORBIDDEN_VARIABLES = ("remote_blocks",)
 
@@ -75,6 +77,9 @@ def parse_body(body: bytes) -> RunRequest:
             values[name] = run[name]
     if run.get("project") is not None:
         problems["run.project"] = "is not supported: this server has only one project"
+    for name in [name for name in run if name not in (*RUN_FIELDS, "project")][:MAX_NAMES_LISTED]:
+        nearest = get_close_matches(name, RUN_FIELDS, n=1)
+        problems[f"run.{name[:MAX_NAME_LENGTH]}"] = f"is unknown{f'; did you mean {nearest[0]}?' if nearest else ''}"
     if problems:
         raise bad_request("Fields of the body are invalid", problems)
     forbidden = {f"variables.{name}": "is not allowed" for name in FORBIDDEN_VARIABLES if name in values["variables"]}

@@ -116,11 +116,16 @@ def _call_schema() -> dict[str, Any]:
 
 
 def _run_object(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    return {"type": "object", "properties": fields, "required": required}
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
 
 
 def _outputs_schema() -> dict[str, Any]:
-    run = {"type": "object", "properties": {"output": {"type": "array"}}, "required": ["output"]}
+    ignored = {"type": "array", "items": {"type": "string"}, "description": "Variables that the block does not know."}
+    run = {
+        "type": "object",
+        "properties": {"output": {"type": "array"}, "ignored": ignored},
+        "required": ["output"],
+    }
     return {"type": "object", "properties": {"run": run}, "required": ["run"]}
 
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from mage_server.run_api.pool import Job, Pool, PoolClosedError, PoolFullError
 from mage_server.run_api.recorder import Recorder
 from mage_server.run_api.records import Record, execution_partition
 from mage_server.run_api.request import RunRequest
+from mage_server.run_api.schema import find_callable_block
 from mage_server.run_api.trigger_tokens import UNKNOWN_TOKEN_TTL_SECONDS, Trigger, TriggerCache
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import Settings
@@ -66,7 +67,7 @@ class RunService:
 
     def __init__(self, settings: Settings, repo_path: Path, engine: Engine, variables_dir: Path):
         self.settings = settings
-        self.blocks = Blocks(repo_path)
+        self.blocks = Blocks(repo_path, lambda pipeline: database.has_completed_run(engine, pipeline))
         self._engine = engine
         self._triggers = TriggerCache(lambda: database.load_triggers(engine))
         self._pool = Pool(settings.run_api_workers, settings.run_api_queue)
@@ -186,20 +187,26 @@ class RunService:
         log = CallLog(tags, is_kept=request.record)
         found: FoundBlock | None = None
         outputs: list[Any] = []
+        ignored: list[str] = []
         body = b""
         error: ApiError | None = None
         try:
             found = self.blocks.find(request.pipeline_uuid, request.block_uuid)
+            if (documented := find_callable_block(request.pipeline_uuid, request.block_uuid)) is not None:
+                known, ignored = documented.known_variables(request.variables)
+                request = replace(request, variables=known)
             with capture_output(log):
                 log.info(f"Start executing block {request.block_uuid}.")
                 outputs = found.execute(request, log, partition)
-            body = serialise({"run": {"output": outputs}})
+            body = serialise({"run": {"output": outputs, **({"ignored": ignored} if ignored else {})}})
             log.info(f"Finish executing block {request.block_uuid}.")
         except BaseException as caught:  # a block may even raise SystemExit
             error = _log_failure(caught, log, request_id)
         completed_at = datetime.now(UTC)
         _remove_session()
-        if request.record and found is not None:
+        # A call that was refused is no run: the dashboard would fill with the mistakes of callers.
+        is_refused = error is not None and error.status < 500
+        if request.record and found is not None and not is_refused:
             stores_outputs = request.store_variables and error is None and not found.is_stored_by_mage(request)
             # Before the response is sent, so that the caller's next call is recorded after this one.
             self._recorder.add(

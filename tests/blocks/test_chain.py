@@ -40,6 +40,59 @@ def test_a_block_executed_twice_starts_the_next_pipeline_once(run_block, source)
     assert started[0].pipeline_schedule.name == "called_from_code"
 
 
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
+def test_a_child_that_failed_is_started_again(run_block, source, status):
+    from mage_ai.orchestration.db.models.schedules import PipelineRun
+
+    block = ("sql_python_workflow", "trigger_dynamic_blocks_workflow", JOINED)
+    first = run_block(*block, **kwargs_of(source))
+    PipelineRun.query.get(first["pipeline_run_id"]).update(status=PipelineRun.PipelineRunStatus[status])
+    assert run_block(*block, **kwargs_of(source))["pipeline_run_id"] > first["pipeline_run_id"]
+
+
+@pytest.mark.parametrize("status", ["INITIAL", "RUNNING", "COMPLETED"])
+def test_a_child_that_completed_or_is_under_way_stays_the_only_one(run_block, source, status):
+    from mage_ai.orchestration.db.models.schedules import PipelineRun
+
+    block = ("sql_python_workflow", "trigger_dynamic_blocks_workflow", JOINED)
+    first = run_block(*block, **kwargs_of(source))
+    PipelineRun.query.get(first["pipeline_run_id"]).update(status=PipelineRun.PipelineRunStatus[status])
+    assert run_block(*block, **kwargs_of(source))["pipeline_run_id"] == first["pipeline_run_id"]
+
+
+def test_an_inactive_trigger_starts_nothing_and_the_output_says_so(run_block, source):
+    from mage_ai.data_preparation.models.triggers import ScheduleStatus
+    from mage_ai.orchestration.db.models.schedules import PipelineSchedule
+
+    trigger = PipelineSchedule.query.filter(
+        PipelineSchedule.pipeline_uuid == "dynamic_blocks_workflow", PipelineSchedule.name == "called_from_code"
+    ).one()
+    before = len(runs_of("dynamic_blocks_workflow"))
+    trigger.update(status=ScheduleStatus.INACTIVE)
+    try:
+        output = run_block("sql_python_workflow", "trigger_dynamic_blocks_workflow", JOINED, **kwargs_of(source))
+    finally:
+        trigger.update(status=ScheduleStatus.ACTIVE)
+    assert output["skipped"] == "its trigger called_from_code is inactive"
+    assert output["pipeline_run_id"] is None
+    assert len(runs_of("dynamic_blocks_workflow")) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"sex": "male"}, {"sex": "male"}), ({"Sex": "male"}, {"Sex": "male"}), ({}, None), ({"refresh": True}, None)],
+)
+def test_a_passenger_is_never_blended_with_the_example(pipeline_run, given, expected):
+    from workflows.common.mage import given_variables
+    from workflows.survival.inference import passenger_of_run
+
+    run = pipeline_run(
+        "ml_training_and_inference", "called_from_code", execution_date=datetime.now(UTC), variables=given
+    )
+    kwargs = {**kwargs_of(run), "sex": "female", "age": "21", **given}
+    assert passenger_of_run(given_variables(kwargs), kwargs) == (kwargs if expected is None else expected)
+
+
 def test_two_runs_start_it_twice(run_block, pipeline_run):
     before = len(runs_of("ml_training_and_inference"))
     for minute in (0, 1):

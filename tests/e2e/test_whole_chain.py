@@ -133,7 +133,7 @@ def test_more_than_ten_items_stay_in_order(stack, run_to_the_end):
     assert all(re.search(rf"\b{number}\b", fact) for number, fact in enumerate(facts, start=1))
 
 
-@pytest.mark.parametrize("variables", [{}, {"count": -1}, {"count": "many"}, {"count": 101_000}])
+@pytest.mark.parametrize("variables", [{"count": -1}, {"count": "many"}])
 def test_a_bad_count_fails_and_starts_nothing(variables, stack, run_to_the_end):
     (run,) = run_to_the_end("dynamic_blocks_workflow", "called_from_code", **variables)
     assert run.status == "failed"

@@ -36,6 +36,16 @@ def body_of(pipeline: str, block: str, variables: dict | None = None, **fields: 
     return {"run": {"pipeline_uuid": pipeline, "block_uuid": block, "variables": variables or {}, **fields}}
 
 
+class TestUnknownFields:
+    def test_400_names_the_nearest(self, server: RunningServer):
+        body = {"run": {"pipeline_uuid": "behaviour", "block_uuid": "say", "variables": {}, "varables": {}, "zzz": 1}}
+        error = error_of(server.post(body, server.token("behaviour")), 400)
+        assert error["details"] == [
+            {"field": "run.varables", "reason": "is unknown; did you mean variables?"},
+            {"field": "run.zzz", "reason": "is unknown"},
+        ]
+
+
 class TestAnswer:
     def test_200_with_the_token_in_the_header(self, server: RunningServer):
         response = server.call("behaviour", "say", {"word": "hello"})

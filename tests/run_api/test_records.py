@@ -55,6 +55,39 @@ class TestRecorded:
         assert datetime.fromisoformat(blocks[0][2]) == run["started_at"]
         assert datetime.fromisoformat(blocks[0][3]) == run["completed_at"]
 
+    def test_a_refused_call_is_no_run(self, server: RunningServer):
+        refused, mark = uuid4().hex, uuid4().hex
+        for how in ("invalid", "not_ready"):
+            assert 400 <= server.call("behaviour", "fail", {"how": how, "mark": refused}).status_code < 500
+        server.call("behaviour", "say", {"mark": mark})
+        recorded(server, mark)
+        assert server.rows(RUNS, f"%{refused}%") == []
+
+    @pytest.mark.parametrize("how", ["retry", "retry_blocks", "retry_incomplete_block_runs"])
+    def test_its_record_is_never_run_again(self, server: RunningServer, how: str):
+        mark = uuid4().hex
+        server.call("behaviour", "fail", {"mark": mark})
+        run = recorded(server, mark)
+        if how == "retry_blocks":
+            path, body = f"pipeline_runs/{run['id']}", {"pipeline_run": {"pipeline_run_action": how}}
+        else:
+            (date,) = server.rows(
+                "SELECT execution_date, pipeline_schedule_id FROM pipeline_run WHERE id = ?", run["id"]
+            )
+            one = {
+                "id": run["id"],
+                "pipeline_uuid": run["pipeline"],
+                "execution_date": date[0],
+                "pipeline_schedule_id": date[1],
+                "variables": run["variables"],
+            }
+            path, body = "pipelines/behaviour", {"pipeline": {"status": how, "pipeline_runs": [one]}}
+        answer = requests.put(f"{server.url}/api/{path}", json=body, timeout=30).json()
+        if how != "retry_incomplete_block_runs":
+            assert "records a call over /api/runs" in json.dumps(answer)
+        statuses = server.rows("SELECT status FROM pipeline_run WHERE variables LIKE ?", f"%{mark}%")
+        assert statuses == [("FAILED",)]
+
     def test_a_failed_call(self, server: RunningServer):
         mark = uuid4().hex
         server.call("behaviour", "fail", {"mark": mark})

@@ -48,11 +48,46 @@ class TestDocumentedCalls:
         assert output[0]["passenger"]["fare"] == 100
 
     @pytest.mark.skipif(version("mage-ai") != "0.9.79", reason="Mage's own handler works on 0.9.79 alone")
-    @pytest.mark.parametrize("variables", [PASSENGER_EXAMPLE, {}, {"sex": "male", "further": 1}])
+    @pytest.mark.parametrize("variables", [PASSENGER_EXAMPLE, {"sex": "male"}, {"sex": "male", "further": 1}])
     def test_online_inference_answers_as_mage_does(
         self, repository: RunningServer, shipped: RunningServer, variables: dict
     ):
         assert repository.output(*CALL, variables) == shipped.output(*CALL, variables)
+
+    @pytest.mark.parametrize(
+        "variables", [{"Pclass": 1, "Sex": "female", "Name": "Kim"}, {"PCLASS": 1, "sex": "female", "name": "Kim"}]
+    )
+    def test_names_in_another_case_or_of_the_csv_are_taken(self, repository: RunningServer, variables: dict):
+        canonical = {"pclass": 1, "sex": "female", "_name": "Kim"}
+        assert repository.call(*CALL, variables).json() == repository.call(*CALL, canonical).json()
+
+    def test_unknown_names_are_listed_in_the_answer(self, repository: RunningServer):
+        answer = repository.call(*CALL, {"sex": "male", "agee": 21, "x": 1}).json()["run"]
+        assert answer["ignored"] == ["agee", "x"]
+        assert answer["output"][0]["passenger"]["age"] is None
+
+    @pytest.mark.parametrize(
+        ("variables", "field", "reason"),
+        [
+            ({"fair": 7}, "fair", "is unknown; did you mean fare?"),
+            ({"pclas": 3}, "pclas", "is unknown; did you mean pclass?"),
+            ({"qqq": 3}, "qqq", "is unknown; known are pclass, _name"),
+            ({}, "variables", "give at least one of pclass, _name"),
+        ],
+    )
+    def test_a_call_without_any_known_name_is_refused(
+        self, repository: RunningServer, variables: dict, field: str, reason: str
+    ):
+        response = repository.call(*CALL, variables)
+        assert response.status_code == 422
+        (detail,) = response.json()["error"]["details"]
+        assert detail["field"] == field
+        assert detail["reason"].startswith(reason)
+
+    def test_a_name_given_twice_is_refused(self, repository: RunningServer):
+        response = repository.call(*CALL, {"sex": "male", "Sex": "female"})
+        assert response.status_code == 422
+        assert response.json()["error"]["details"] == [{"field": "Sex", "reason": "means sex, which is also given"}]
 
     def test_explain_prediction(self, repository: RunningServer):
         assert repository.output("ml_training_and_inference", "explain_prediction", PASSENGER_EXAMPLE)[0]

@@ -28,6 +28,8 @@ def start_next(pipeline_uuid: str, kwargs: Mapping[str, Any], variables: Mapping
     if source.is_data_product_refresh:
         return _skipped(pipeline_uuid, "this run refreshes the global data product")
     run_id = trigger_once(pipeline_uuid, TRIGGER_NAME, source, variables or {})
+    if run_id is None:
+        return _skipped(pipeline_uuid, f"its trigger {TRIGGER_NAME} is inactive")
     return {"pipeline": pipeline_uuid, "pipeline_run_id": run_id, "skipped": None}
 
 

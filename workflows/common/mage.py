@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from mage_ai.data_preparation.models.global_data_product import GlobalDataProduct
 from mage_ai.data_preparation.models.pipeline import Pipeline
+from mage_ai.data_preparation.models.triggers import ScheduleStatus
 from mage_ai.io.config import ConfigFileLoader, ConfigKey
 from mage_ai.orchestration.db import db_connection
 from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun, PipelineSchedule
@@ -52,6 +53,21 @@ class Source:
             return None
         refresh = kwargs.get("trigger_name") == TRIGGER_NAME_FOR_GLOBAL_DATA_PRODUCT
         return cls(pipeline_run_id=int(run_id), is_data_product_refresh=refresh)
+
+
+def given_variables(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the variables that a run was started with, without those of its pipeline.
+
+    Args:
+        kwargs: Keyword arguments of the block; outside of a run, as over /api/runs, they are what was given.
+    """
+    source = Source.from_kwargs(kwargs)
+    if source is None:
+        return kwargs
+    _ensure_session()
+    run = PipelineRun.query.get(source.pipeline_run_id)
+    parts = (run.pipeline_schedule.variables, run.variables, run.event_variables) if run is not None else ()
+    return {name: value for part in parts for name, value in (part or {}).items()}
 
 
 def duckdb_database(profile: str = "default") -> str:
@@ -95,7 +111,7 @@ def recent_runs(pipeline_uuid: str, final_block_uuid: str, limit: int = 50) -> l
     ]
 
 
-def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variables: Mapping[str, Any]) -> int:
+def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variables: Mapping[str, Any]) -> int | None:
     """Start a run of another pipeline, once per run of this one, however often the block executes.
 
     Args:
@@ -105,7 +121,8 @@ def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variable
         variables: Runtime variables, JSON.
 
     Returns:
-        Id of the run: the new one, or the one that this source has started before.
+        Id of the run: the new one, or the one that this source has started before and that has not failed or been
+        cancelled; None where the trigger is inactive.
 
     Raises:
         WorkflowError: the pipeline has no such trigger.
@@ -113,7 +130,10 @@ def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variable
     _ensure_session()
     with _lock(f"trigger-{pipeline_uuid}"):
         earlier = PipelineRun.query.filter(
-            PipelineRun.pipeline_uuid == pipeline_uuid, PipelineRun.id > source.pipeline_run_id, _IS_NO_CALL
+            PipelineRun.pipeline_uuid == pipeline_uuid,
+            PipelineRun.id > source.pipeline_run_id,
+            PipelineRun.status.in_((*IN_FLIGHT, PipelineRun.PipelineRunStatus.COMPLETED)),
+            _IS_NO_CALL,
         ).all()
         for run in earlier:
             if (run.variables or {}).get("triggered_by_run_id") == source.pipeline_run_id:
@@ -124,6 +144,8 @@ def trigger_once(pipeline_uuid: str, trigger_name: str, source: Source, variable
         ).first()
         if schedule is None:
             raise WorkflowError(f"Pipeline {pipeline_uuid} has no trigger {trigger_name}; see its triggers.yaml")
+        if schedule.status != ScheduleStatus.ACTIVE:
+            return None
         pipeline = Pipeline.get(pipeline_uuid, repo_path=get_repo_path())
         run = _start_run(pipeline, schedule, {**variables, "triggered_by_run_id": source.pipeline_run_id})
         logger.info("Started run %s of %s", run.id, pipeline_uuid)

@@ -46,9 +46,13 @@ def start_process(
             stderr=log,
             start_new_session=True,
         )
-    record = {"pid": process.pid, "created": psutil.Process(process.pid).create_time(), **details}
-    write_text_atomically(record_path, json.dumps(record))
+    record_process(psutil.Process(process.pid), record_path, **details)
     return process
+
+
+def record_process(process: psutil.Process, record_path: Path, **details: Any) -> None:
+    """Write the file that identifies a process, with further JSON values."""
+    write_text_atomically(record_path, json.dumps({"pid": process.pid, "created": process.create_time(), **details}))
 
 
 def read_record(path: Path) -> Record | None:

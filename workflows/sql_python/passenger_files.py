@@ -15,7 +15,7 @@ import pandas as pd
 
 from workflows.common.errors import InvalidInputError
 from workflows.common.http import download
-from workflows.sql_python.passengers import COLUMNS, KEY, TARGET, validated
+from workflows.sql_python.passengers import COLUMNS, KEY, TARGET, plain_name, validated
 
 logger = logging.getLogger(__name__)
 
@@ -123,10 +123,10 @@ def _delimiter(text: str) -> str:
 
 def _names_in(header: list[str]) -> dict[str, list[int]]:
     """Return the positions in a header that have the name of a column, those of its other names only where it lacks."""
-    plain = [re.sub(r"[\s_]+", "", name).lower() for name in header]
+    plain = [plain_name(name) for name in header]
     found: dict[str, list[int]] = {}
     for column in COLUMNS:
-        for names in ({column.csv_name.lower(), column.name.replace("_", "")}, column.other_names):
+        for names in ({plain_name(column.csv_name), plain_name(column.name)}, column.other_names):
             if positions := [position for position, name in enumerate(plain) if name in names]:
                 found[column.name] = positions
                 break

@@ -71,6 +71,16 @@ ATTRIBUTES: tuple[Column, ...] = tuple(c for c in COLUMNS if c.name not in {KEY,
 ATTRIBUTE_NAMES: tuple[str, ...] = tuple(column.name for column in ATTRIBUTES)
 
 
+def plain_name(name: str) -> str:
+    """Return a name in lower case without spaces, underscores and hyphens: people write all of `SibSp`, `sib_sp`."""
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
+ATTRIBUTE_BY_PLAIN_NAME: Mapping[str, str] = {
+    plain_name(name): column.name for column in ATTRIBUTES for name in (column.name, column.csv_name)
+}
+
+
 def parse_value(column: Column, raw: object) -> Value:
     """Read one value by the rules of its column; None where it is missing.
 
@@ -117,14 +127,18 @@ def _parse_number(column: Column, text: str) -> int | float:
 def parse_attributes(variables: Mapping[str, object]) -> dict[str, Value]:
     """Read the ten attributes of one passenger, all of them optional; other keys are ignored.
 
+    Attributes may be named in another case, or as in the CSV.
+
     Raises:
         InvalidInputError: `.fields` names every wrong attribute with its reason.
     """
     values: dict[str, Value] = {}
     problems: dict[str, str] = {}
+    by_name = {ATTRIBUTE_BY_PLAIN_NAME.get(plain_name(name)): value for name, value in variables.items()}
+    by_name |= {name: variables[name] for name in ATTRIBUTE_NAMES if name in variables}
     for column in ATTRIBUTES:
         try:
-            values[column.name] = parse_value(column, variables.get(column.name))
+            values[column.name] = parse_value(column, by_name.get(column.name))
         except ValueError as error:
             problems[column.name] = str(error)
     if problems:

@@ -15,7 +15,7 @@ import pandas as pd
 import xgboost as xgb
 
 from workflows.common.errors import NotReadyError
-from workflows.sql_python.passengers import Value, parse_attributes
+from workflows.sql_python.passengers import ATTRIBUTE_BY_PLAIN_NAME, Value, parse_attributes, plain_name
 from workflows.survival.features import FEATURE_NAMES
 from workflows.survival.registry import METADATA_FILE, MODEL_FILE, POINTER_FILE, Version, serving_version, version_names
 
@@ -49,6 +49,17 @@ def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict
     # Parse first: wrong input is reported even if there is no model.
     passenger = parse_attributes(variables)
     return predict_with(_cached_version(models_dir), passenger)
+
+
+def passenger_of_run(given: Mapping[str, object], variables: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the variables that describe the passenger of a run.
+
+    Args:
+        given: Variables that the run was started with.
+        variables: All variables of the run, those of the pipeline included: an example, which serves only where none
+            of the attributes is given, so that nobody gets a part of it.
+    """
+    return given if any(plain_name(name) in ATTRIBUTE_BY_PLAIN_NAME for name in given) else variables
 
 
 def load_model(models_dir: Path) -> Version:
