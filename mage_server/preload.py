@@ -16,7 +16,7 @@ MODULES = (
     "workflows.advice.framework",
     "workflows.dynamic_blocks.fun_facts",
     "workflows.survival.explanation",
-    "workflows.advice.survival_advice",
+    "workflows.advice.answer",
     "workflows.spark.session",
     "workflows.survival.training",
     "workflows.survival.inference",

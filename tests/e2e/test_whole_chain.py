@@ -134,10 +134,14 @@ def test_more_than_ten_items_stay_in_order(stack, run_to_the_end):
 
 
 @pytest.mark.parametrize("variables", [{"count": -1}, {"count": "many"}])
-def test_a_bad_count_fails_and_starts_nothing(variables, stack, run_to_the_end):
+def test_a_bad_count_fails_and_starts_nothing(variables, e2e_state_dir, stack, run_to_the_end):
     (run,) = run_to_the_end("dynamic_blocks_workflow", "called_from_code", **variables)
     assert run.status == "failed"
     assert children(stack.database.runs("spark_workflow"), run) == []
+    log = max(e2e_state_dir.rglob("plan_items.log"), key=lambda path: path.stat().st_mtime)
+    errors = [line for line in log.read_text().splitlines() if '"level": "ERROR"' in line]
+    assert "count: must be a whole number of at least 0" in errors[-1]
+    assert "Traceback" not in errors[-1]
 
 
 def test_nobody_gets_in_without_the_generated_password(stack):

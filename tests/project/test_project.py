@@ -12,6 +12,7 @@ import yaml
 from stack.env_example import env_example
 from stack.project_graph import FOLDER_OF_TYPE, read_graph
 from workflows.common.settings import REPO_PATH
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 
 PIPELINES = (
     "ingestion",
@@ -139,6 +140,19 @@ def test_pipelines_start_each_other_as_documented():
         "ml_training_and_inference": {"llm_inference": ()},
         "llm_inference": {},
     }
+
+
+def test_every_runtime_variable_has_one_default_in_the_run_dialog():
+    needed = {
+        "dynamic_blocks_workflow": {"count"},
+        "spark_workflow": {"fun_facts"},
+        "ml_training_and_inference": {*ATTRIBUTE_NAMES, "refresh"},
+        "llm_inference": {"about_me", "refresh"},
+    }
+    for name, variables in needed.items():
+        pipeline = FOUND[name]
+        assert variables <= set(pipeline.metadata["variables"]), name
+        assert all(not trigger["variables"] for trigger in pipeline.triggers), name
 
 
 def test_a_pipeline_that_others_start_has_the_trigger_for_it():

@@ -6,7 +6,6 @@ import pytest
 
 from mage_server.callable_blocks import CALLABLE_BLOCKS
 
-
 PROJECT = Path(__file__).parent / "project"
 
 
