@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop refresh test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop refresh test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-ingest bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ models: setup ## List the model's versions (PROMOTE=<version> [FORCE=1], ROLLBAC
 
 tune-model: setup ## Search the model's parameters anew, judged by nested folds
 	@$(RUN) -m stack.tune_model
+
+bench-ingest: setup ## Ingest a million companies, beside DuckDB's read_json
+	@$(RUN) -m benchmarks.bench_ingest
 
 bench-model: setup ## Training, one prediction, 100,000 in a batch
 	@$(RUN) -m benchmarks.bench_model

@@ -166,7 +166,7 @@ def stop_leftovers(settings: Settings) -> list[str]:
 
 def stack_record_path(settings: Settings) -> Path:
     """Return the file that identifies the process that runs the stack of a state folder."""
-    return settings.state_dir / "services" / "stack.json"
+    return settings.state_dir / "stack.json"
 
 
 def _required_services(settings: Settings) -> list[LocalService]:

@@ -7,7 +7,7 @@ import pytest
 from workflows.common.settings import REPO_PATH
 from workflows.common.warehouse import replace_table
 from workflows.ingestion.companies import RAW_COMPANIES
-from workflows.sql_python.passenger_files import as_sql_text
+from workflows.sql_python.passenger_files import as_sql_text, load_passengers
 
 QUERY = (REPO_PATH / "transformers" / "join_passengers_companies.sql").read_text(encoding="utf-8")
 
@@ -57,6 +57,18 @@ def test_the_grain_is_the_passenger_and_every_joined_row_is_counted(joined):
     assert joined["passenger_id"].tolist() == [1, 2]
     assert joined["company_count"].tolist() == [3, 3]
     assert joined["company_employee_count"].tolist() == [12, 12]
+
+
+def test_five_thousand_companies_take_little_memory():
+    """They are 4.5 million joined rows, which would take gigabytes."""
+    with duckdb.connect() as connection:
+        connection.execute("SET memory_limit = '200MB'; SET temp_directory = ''")
+        passengers = as_sql_text(load_passengers(str(REPO_PATH / "data" / "titanic.csv")))
+        connection.register("passengers_input", passengers)
+        connection.execute("CREATE TABLE raw_companies AS SELECT range AS id, range AS employeeCount FROM range(5000)")
+        rows = connection.sql(QUERY.replace("{{ df_1 }}", "passengers_input")).df()
+    assert len(rows) == 891
+    assert rows["company_count"].sum() == 4_455_000
 
 
 def test_the_columns_are_the_explicit_ones(joined):
