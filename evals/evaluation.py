@@ -87,6 +87,10 @@ class _RecordingModel:
     def identity(self) -> str:
         return self._model.identity
 
+    @property
+    def max_attempts(self) -> int | None:
+        return self._model.max_attempts
+
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], max_tokens: int, temperature: float
     ) -> Completion:

@@ -61,6 +61,8 @@ class ScriptedModel:
         self.temperatures: list[float] = []
         self.max_tokens: list[int] = []
 
+    max_attempts: int | None = None
+
     @property
     def identity(self) -> str:
         return "scripted"

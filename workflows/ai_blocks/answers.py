@@ -216,7 +216,8 @@ def _ask_model(
     values: dict[str, Any] | None = None
     attempts, max_tokens, largest = 0, prompt.model.max_tokens, MAX_TOKENS
     with_examples = _fits(prompt.messages(question.inputs), max_tokens, context_tokens)
-    while values is None and attempts < prompt.max_attempts:
+    max_attempts = min(prompt.max_attempts, model.max_attempts or prompt.max_attempts)
+    while values is None and attempts < max_attempts:
         messages = _with_refusal(prompt.messages(question.inputs, with_examples), refusals)
         temperature = prompt.model.retry_temperature if attempts else prompt.model.temperature
         try:

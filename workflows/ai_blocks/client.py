@@ -66,6 +66,11 @@ class LanguageModel(Protocol):
         """Which model this is, and where: another one gives other answers."""
         ...
 
+    @property
+    def max_attempts(self) -> int | None:
+        """How often it is asked for an answer at most; None is as often as the prompt file says."""
+        ...
+
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], max_tokens: int, temperature: float
     ) -> Completion:
@@ -114,6 +119,14 @@ class OpenAIModel:
             return f"local {local_model_identity(settings)}"
         extra = json.dumps(settings.llm_extra_parameters, sort_keys=True)
         return f"{public_address(settings)} {settings.openai_api_version} {settings.llm_model} {extra}"
+
+    @property
+    def max_attempts(self) -> int | None:
+        """See `LanguageModel.max_attempts`."""
+        settings = self._settings
+        is_bundled = settings.uses_local_llm and settings.local_model_path is None
+        # Of 88 answers of the bundled model that were refused, one was accepted when it was asked again.
+        return settings.llm_max_attempts or (1 if is_bundled else None)
 
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], max_tokens: int, temperature: float

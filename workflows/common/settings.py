@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     llm_wait_seconds: float = Field(
         default=1800, gt=0, description="Longest wait of one request for the limits below, or for a busy provider."
     )
+    llm_max_attempts: int | None = Field(
+        default=None,
+        ge=1,
+        description="Attempts for an answer that passes the checks; by default as the prompt file says, and 1 for the "
+        "bundled model.",
+    )
     llm_context_tokens: int | None = Field(
         default=None,
         ge=256,

@@ -129,6 +129,7 @@ class SmallModel:
     """Accepts only so many characters and tokens."""
 
     identity = "small"
+    max_attempts = None
 
     def __init__(self, characters, tokens=10**6, cut=()):
         self.characters, self.tokens, self.cut = characters, tokens, list(cut)
@@ -189,6 +190,13 @@ def test_an_answer_cut_off_at_the_length_is_asked_for_again_with_the_same_tokens
 def test_a_model_that_cannot_write_more_is_asked_for_less_again():
     model = SmallModel(10**6, tokens=20, cut=[""])
     assert (run(model).source, model.max_tokens) == ("model", [10, 10])
+
+
+def test_a_model_may_be_asked_less_often_than_the_prompt_file_says():
+    model = SmallModel(10**6, cut=["", ""])
+    model.max_attempts = 1
+    found = run(model)
+    assert (found.source, found.attempts) == ("facts", 1)
 
 
 VALIDATED = Prompt(name="test", **{**CONTENT, "output": {**CONTENT["output"], "validation": "It is kind to cats."}})

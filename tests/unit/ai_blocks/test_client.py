@@ -68,6 +68,20 @@ def ask(model):
     return model.complete(MESSAGES, SCHEMA, max_tokens=20, temperature=0.3)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, 1),
+        ({"llm_max_attempts": 3}, 3),
+        ({"local_model_path": "other.gguf"}, None),
+        ({"llm_model": "large"}, None),
+        ({"llm_model": "large", "llm_max_attempts": 1}, 1),
+    ],
+)
+def test_the_bundled_model_is_asked_once(tmp_path, values, expected):
+    assert OpenAIModel(Settings(state_dir=tmp_path, **values)).max_attempts == expected
+
+
 def test_answer_and_request(serve, model):
     server = serve(answer())
     completion = ask(model(server))

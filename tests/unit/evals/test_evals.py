@@ -52,6 +52,7 @@ class Model:
     """Writes the texts in turn, the last one for ever; None fails."""
 
     identity = "scripted"
+    max_attempts = None
 
     def __init__(self, *texts):
         self.texts = list(texts)
