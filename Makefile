@@ -28,13 +28,13 @@ test-unit: setup ## The tests without Mage, servers or Java: the fastest
 	@$(RUN) -m pytest tests/unit --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-integration: setup ## The tests with Mage, its server, Spark and the local language model
-	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e
+	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e --numprocesses 2 --dist loadfile
 
 test-e2e: setup ## The whole chain on a real server and scheduler
 	@$(RUN) -m pytest tests/e2e
 
 test-next: setup-next ## The integration tests that use Mage, on its next release
-	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/sql
+	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/sql --numprocesses 2 --dist loadfile
 
 check: setup ## Lint, format, types
 	@$(VENV)/bin/ruff check .

@@ -48,7 +48,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         say_where(stack, console)
         if not getattr(arguments, "once", False):
             _serve(stack, console)
-        return 0 if has_succeeded else 1
+    console.say("Stopped")
+    return 0 if has_succeeded else 1
 
 
 def _serve(stack: Stack, console: Console) -> None:

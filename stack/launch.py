@@ -158,7 +158,8 @@ def stop_leftovers(settings: Settings) -> list[str]:
     stopped = ["mage and the local services"] if stack is not None else []
     if stack is not None:
         stack.terminate()
-        psutil.wait_procs([stack], timeout=STOP_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: recorded_process(stack_record_path(settings)) is None, STOP_SECONDS)
     # Mage first: a running block would start a stopped service again.
     stopped += ["mage"] if stop_recorded(record_path(settings)) else []
     return stopped + stop_services()

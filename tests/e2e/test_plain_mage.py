@@ -29,6 +29,10 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageDa
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("DUCKDB_DATABASE", str(tmp_path / "state" / "warehouse.duckdb"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    # Plain Mage imports everything anew for each block, so a few passengers and children have to do.
+    few = (REPO_PATH / "data" / "titanic.csv").read_text(encoding="utf-8").splitlines()[:201]
+    (tmp_path / "passengers.csv").write_text("\n".join(few), encoding="utf-8")
+    monkeypatch.setenv("PASSENGERS_CSV", str(tmp_path / "passengers.csv"))
     monkeypatch.setenv("SCHEDULER_TRIGGER_INTERVAL", "2")
     monkeypatch.setenv("DISABLE_AUTO_BROWSER_OPEN", "1")
     with (tmp_path / "mage.log").open("ab") as log:
@@ -45,7 +49,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageDa
         wait_until(lambda: has_triggers(made), 180)
         yield made
     finally:
-        stop_process(psutil.Process(process.pid))
+        stop_process(psutil.Process(process.pid), timeout_seconds=3)
         process.wait()
         stop_services()
 
