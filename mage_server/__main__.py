@@ -27,11 +27,12 @@ def main() -> None:
     # Mage derives the location of its database from the project's path, when its other modules are imported.
     set_repo_path(str(project))
     preload()
-    from mage_server import failures, job_queue
+    from mage_server import failures, job_queue, watchdog
 
     # The scheduler reads the queue when it is imported.
     job_queue.install()
     failures.install()
+    watchdog.install()
     from mage_ai.server.server import start_server
     from mage_ai.server.setup import initialize_globals
     from mage_ai.shared.constants import ENV_VAR_INSTANCE_TYPE, InstanceType

@@ -57,12 +57,15 @@ class RunApiExtension:
     def register(self, app: Any, prefix: str = "") -> None:
         """Start the service and add its routes to an application, before Mage's own routes."""
         # Mage reads the environment and opens its database when these are imported.
+        from mage_ai.server.scheduler_manager import check_scheduler_status
         from mage_ai.settings.repo import get_variables_dir
+        from tornado.ioloop import IOLoop
 
         from mage_server import retries
         from mage_server.run_api import capture, database, redaction
         from mage_server.run_api.handlers import routes
         from mage_server.run_api.service import RunService
+        from mage_server.watchdog import Watchdog
 
         sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         capture.install()
@@ -71,6 +74,9 @@ class RunApiExtension:
         variables_dir = Path(get_variables_dir(repo_path=str(self.repo_path)))
         self.service = RunService(get_settings(), self.repo_path, database.make_engine(), variables_dir)
         self.service.start()
+        # Mage forks the scheduler, which only the thread of the event loop may do.
+        loop = IOLoop.current()
+        Watchdog(lambda: loop.add_callback(check_scheduler_status)).start()
         app.add_handlers(r".*", routes(self.service, prefix))
         # Ctrl-C ends Mage with an exception, not with a signal handler.
         atexit.register(self.close)

@@ -46,6 +46,11 @@ class Recorder:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether records are being written."""
+        return self._thread.is_alive()
+
     def add(self, record: Record) -> None:
         """Queue a record. Blocks while the backlog is full, so that memory is bounded and no record is lost."""
         with self._condition:

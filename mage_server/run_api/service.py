@@ -35,6 +35,7 @@ from mage_server.run_api.records import Record, execution_partition
 from mage_server.run_api.request import RunRequest
 from mage_server.run_api.schema import find_callable_block
 from mage_server.run_api.trigger_tokens import UNKNOWN_TOKEN_TTL_SECONDS, Trigger, TriggerCache
+from mage_server.watchdog import check_scheduler
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import Settings
 
@@ -163,7 +164,11 @@ class RunService:
         cached = self._health
         if cached is not None and time.monotonic() - cached[0] < HEALTH_TTL_SECONDS:
             return cached[1]
-        checks = {"database": _check_result(lambda: database.check_connection(self._engine))}
+        checks = {
+            "database": _check_result(lambda: database.check_connection(self._engine)),
+            "scheduler": _check_result(check_scheduler),
+            "records": "ok" if self._recorder.is_alive else "failed: the writer of records has ended",
+        }
         for block in CALLABLE_BLOCKS:
             if block.check_ready is not None and self.blocks.has_pipeline(block.pipeline):
                 checks[f"{block.pipeline}/{block.block}"] = _check_result(block.check_ready)

@@ -1,0 +1,133 @@
+"""Notice a scheduler that is alive but does nothing, and have it started again.
+
+Mage's own check looks whether the scheduler's process is alive. When its loop ends on an exception, the process waits
+for its worker pool, which lives as long as its parent: neither ends, and no schedule ever runs again. Here every tick
+of the loop leaves a heartbeat, the end of the loop ends the process, and the server ends a scheduler whose heartbeat is
+too old, whatever the reason. Mage then starts another one.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from mage_ai.orchestration.triggers.loop_time_trigger import LoopTimeTrigger
+from mage_ai.server import scheduler_manager as manager_module
+from mage_ai.server.scheduler_manager import scheduler_manager
+
+from workflows.common.errors import NotReadyError
+from workflows.common.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 2.0
+END_SECONDS = 5.0
+
+
+def heartbeat_path() -> Path:
+    """Return the file whose modification time is the scheduler's last tick."""
+    return get_settings().state_dir / "scheduler_heartbeat"
+
+
+def heartbeat_age_seconds() -> float | None:
+    """Return the seconds since the scheduler's last tick, None where there was none."""
+    try:
+        return time.time() - heartbeat_path().stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def check_scheduler() -> None:
+    """Check that the scheduler works, where this server has one.
+
+    Raises:
+        NotReadyError: says since when it has not ticked.
+    """
+    if scheduler_manager.scheduler_process is None:
+        return
+    age = heartbeat_age_seconds()
+    if age is None or age >= get_settings().scheduler_stale_seconds:
+        since = "yet" if age is None else f"for {age:.0f} s"
+        raise NotReadyError(f"The scheduler has not ticked {since}; it is started again by itself")
+
+
+def install() -> None:
+    """Let the scheduler leave heartbeats, and end with its loop. Before Mage starts it."""
+    LoopTimeTrigger.run = _with_heartbeat(LoopTimeTrigger.run)
+    manager_module.run_scheduler = _ending_with_its_loop(manager_module.run_scheduler)
+
+
+def _with_heartbeat(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def run(self: LoopTimeTrigger) -> None:
+        original(self)
+        heartbeat_path().touch()
+
+    return run
+
+
+def _ending_with_its_loop(original: Callable[[], None]) -> Callable[[], None]:
+    @functools.wraps(original)
+    def run_scheduler() -> None:
+        heartbeat_path().touch()
+        try:
+            original()
+        except BaseException:
+            logger.exception("The scheduler's loop has ended; its process ends too, and is started again")
+        # A normal exit would wait for the workers.
+        end_process_tree(psutil.Process())
+        os._exit(1)
+
+    return run_scheduler
+
+
+class Watchdog:
+    """Ends a scheduler without heartbeat, in a thread of the server's process.
+
+    Args:
+        restart: Has Mage start the scheduler again; called from the thread.
+    """
+
+    def __init__(self, restart: Callable[[], None]) -> None:
+        self._restart = restart
+        self._thread = threading.Thread(target=self._run, name="scheduler-watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def check(self) -> None:
+        """End a scheduler whose heartbeat is too old, and have it started again."""
+        age, pid = heartbeat_age_seconds(), scheduler_manager.get_scheduler_pid()
+        if pid is None or age is None or age < get_settings().scheduler_stale_seconds:
+            return
+        logger.error("The scheduler (process %s) has not ticked for %.0f s; it is started again", pid, age)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            end_process_tree(process)
+            process.kill()
+            # Reaps it, so that Mage sees that it has ended.
+            scheduler_manager.scheduler_process.join(END_SECONDS)
+        heartbeat_path().unlink(missing_ok=True)
+        self._restart()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(CHECK_SECONDS)
+            try:
+                self.check()
+            except Exception:
+                logger.exception("The scheduler could not be checked")
+
+
+def end_process_tree(process: psutil.Process) -> None:
+    """Kill the children of a process, and theirs."""
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
