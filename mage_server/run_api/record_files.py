@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,12 @@ from mage_ai.data_preparation.storage.local_storage import LocalStorage
 from mage_ai.settings.server import LOGS_DIR_PATH
 from mage_ai.shared.utils import clean_name
 
+from mage_server.housekeeping import VARIABLES_SUBDIR
 from mage_server.run_api.records import Record
-from workflows.common.retention import Retention, remove_old
-
-VARIABLES_SUBDIR = ".variables"
-# The last part of `records.execution_partition`.
-_FOLDER_NAME = re.compile(r"(\d{8}T\d{6})_[0-9a-f]{32}")
 
 
 class RecordFiles:
-    """Writes and removes the files of recorded calls. Not thread-safe.
+    """Writes the files of recorded calls. Not thread-safe.
 
     Args:
         variables_dir: Folder where Mage stores outputs, and logs unless `LOGS_DIR_PATH` is set.
@@ -46,20 +40,6 @@ class RecordFiles:
         self._write_file(folder, path, record.log.encode("utf-8", "replace"))
         if record.outputs:
             self._write_outputs(record)
-
-    def remove_older_than(self, before: datetime) -> int:
-        """Remove the folders of calls that started before a time (UTC), and return their number.
-
-        The age is in the folder's name: no other folder matches, and folders without a run are removed as well.
-        """
-        oldest = f"{before:%Y%m%dT%H%M%S}"
-        folders = (
-            folder
-            for root, kind in ((self._logs_dir, LOGS_SUBDIR), (self._variables_dir, VARIABLES_SUBDIR))
-            for folder in root.glob(f"pipelines/*/{kind}/*/*_*")
-            if (match := _FOLDER_NAME.fullmatch(folder.name)) and match[1] < oldest
-        )
-        return len(remove_old(folders, Retention(keep=0)))
 
     def _write_outputs(self, record: Record) -> None:
         """Store the outputs as `Block.execute_sync` does."""

@@ -1,4 +1,4 @@
-"""Record calls in the background: write their runs, logs and outputs, and remove old ones."""
+"""Record calls in the background: write their runs, logs and outputs."""
 
 import logging
 import math
@@ -6,13 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
 from mage_server.run_api.record_files import RecordFiles
-from mage_server.run_api.records import Record, delete_runs, insert_runs
+from mage_server.run_api.records import Record, insert_runs
 
 logger = logging.getLogger(__name__)
 
@@ -20,22 +19,19 @@ MAX_BACKLOG = 1000
 # Small, because SQLite locks the whole database and Mage's own writers have to wait.
 BATCH_SIZE = 25
 BATCH_DELAY_SECONDS = 0.2
-PRUNE_INTERVAL_SECONDS = 3600.0
 
 
 class Recorder:
-    """Writes records in their order, in a thread of its own, and removes old ones once an hour.
+    """Writes records in their order, in a thread of its own.
 
     Args:
         engine: Connects to Mage's database.
         variables_dir: Folder where Mage stores outputs, and logs unless `LOGS_DIR_PATH` is set.
-        retention_days: Age at which recorded calls are removed.
     """
 
-    def __init__(self, engine: Engine, variables_dir: Path, retention_days: float):
+    def __init__(self, engine: Engine, variables_dir: Path):
         self._engine = engine
         self._files = RecordFiles(variables_dir)
-        self._retention = timedelta(days=retention_days)
         self._backlog: deque[Record] = deque()
         self._condition = threading.Condition()
         self._has_work = threading.Event()
@@ -69,9 +65,8 @@ class Recorder:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        next_prune = time.monotonic()
         while True:
-            self._has_work.wait(max(0.0, next_prune - time.monotonic()))
+            self._has_work.wait()
             if not self._is_closing:
                 # Leaves the CPU to callers that wait for a response, and collects more records per transaction.
                 time.sleep(BATCH_DELAY_SECONDS)
@@ -84,12 +79,6 @@ class Recorder:
                 self._has_work.set()
             elif is_last:
                 return
-            if time.monotonic() >= next_prune:
-                next_prune = time.monotonic() + PRUNE_INTERVAL_SECONDS
-                try:
-                    self.prune(datetime.now(UTC))
-                except Exception:
-                    logger.exception("Old recorded calls could not be removed")
 
     def _next_batch(self) -> list[Record]:
         with self._condition:
@@ -116,11 +105,3 @@ class Recorder:
                     self._insert([record])
             else:
                 logger.exception("Call %s could not be recorded", records[0].request_id)
-
-    def prune(self, now: datetime) -> None:
-        """Remove recorded calls that are older than the retention."""
-        before = now - self._retention
-        folders = self._files.remove_older_than(before)
-        runs = delete_runs(self._engine, before)
-        if runs or folders:
-            logger.info("Removed %s recorded calls and %s of their folders", runs, folders)

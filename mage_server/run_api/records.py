@@ -12,13 +12,11 @@ from typing import Any
 
 from mage_ai.data_preparation.models.block import Block
 from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
-from sqlalchemy import String, cast, delete, insert, select
+from sqlalchemy import insert
 from sqlalchemy.engine import Engine
-from sqlalchemy.orm import Session
 
 from workflows.common.pipeline_runs import CALL_MARKER
 
-DELETE_BATCH = 200
 _INSERT_RUN = insert(PipelineRun.__table__)
 _INSERT_BLOCK = insert(BlockRun.__table__)
 
@@ -69,29 +67,6 @@ def insert_runs(engine: Engine, records: Sequence[Record]) -> None:
             added = connection.execute(_INSERT_RUN, _run_row(record))
             blocks.append({**_block_row(record), "pipeline_run_id": added.inserted_primary_key[0]})
         connection.execute(_INSERT_BLOCK, blocks)
-
-
-def delete_runs(engine: Engine, before: datetime) -> int:
-    """Delete the runs of calls that ended before a time, and return their number."""
-    count = 0
-    while batch := _delete_batch(engine, before):
-        count += batch
-    return count
-
-
-def _delete_batch(engine: Engine, before: datetime) -> int:
-    with Session(engine) as session:
-        old = (
-            select(PipelineRun.id)
-            .where(PipelineRun.completed_at < before, cast(PipelineRun.metrics, String).like(f'%"{CALL_MARKER}"%'))
-            .limit(DELETE_BATCH)
-        )
-        ids = list(session.scalars(old))
-        if ids:
-            session.execute(delete(BlockRun).where(BlockRun.pipeline_run_id.in_(ids)))
-            session.execute(delete(PipelineRun).where(PipelineRun.id.in_(ids)))
-            session.commit()
-        return len(ids)
 
 
 def _times(record: Record) -> dict[str, datetime]:

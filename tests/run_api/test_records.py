@@ -225,9 +225,9 @@ class TestEnd:
         for kind in (".logs", ".variables"):
             for folder in list((server.folder / "data").glob(f"*/pipelines/behaviour/{kind}/*/*_*")):
                 folder.rename(folder.with_name(f"{aged}_{folder.name.split('_')[1]}"))
-        self._age(server)
         kept = next((server.folder / "data").glob("*/pipelines/behaviour/.logs/*")) / "20200101T000000"
         kept.mkdir()
+        self._age(server, int(kept.parent.name))
         again = start_server(project_folder, *run_api_command(), RUN_API_RETENTION_DAYS="1")
         try:
             deadline = time.monotonic() + 30
@@ -241,12 +241,13 @@ class TestEnd:
             again.stop()
 
     @staticmethod
-    def _age(server: RunningServer) -> None:
+    def _age(server: RunningServer, trigger_id: int) -> None:
         import sqlite3
 
         with sqlite3.connect(server.folder / "mage-ai.db") as connection:
             connection.execute("UPDATE pipeline_run SET completed_at = '2024-01-01 00:00:00.000000'")
             connection.execute(
-                "INSERT INTO pipeline_run (pipeline_uuid, status, completed_at, pipeline_schedule_id) "
-                "VALUES ('behaviour', 'COMPLETED', '2024-01-01 00:00:00.000000', 1)"
+                "INSERT INTO pipeline_run (pipeline_uuid, status, completed_at, execution_date, pipeline_schedule_id) "
+                "VALUES ('behaviour', 'COMPLETED', '2024-01-01 00:00:00.000000', '2020-01-01 00:00:00.000000', ?)",
+                [trigger_id],
             )

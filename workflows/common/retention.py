@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -64,6 +65,22 @@ def remove_old(
         if is_beyond and age_seconds >= retention.min_age_seconds and not is_protected(path) and _remove(path):
             removed.append(path)
     return removed
+
+
+def rotate(path: Path, max_bytes: int) -> bool:
+    """Keep a log that is larger than the limit as `NAME.1`, and go on with an empty one; return whether it was.
+
+    The file itself stays, since the process that writes it has it open for appending.
+    """
+    try:
+        if path.stat().st_size <= max_bytes:
+            return False
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+    except OSError as error:
+        logger.warning("%s could not be rotated: %s", path, error.strerror)
+        return False
+    return True
 
 
 def _remove(path: Path) -> bool:

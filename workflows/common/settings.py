@@ -149,6 +149,12 @@ class Settings(BaseSettings):
         default=1_048_576, ge=1024, le=104_857_600, description="Largest body of a call in bytes."
     )
     run_api_body_timeout_seconds: float = Field(default=30, gt=0, description="Time limit for receiving a body.")
+    run_retention_days: float = Field(
+        default=30, gt=0, description="Days for which ended runs, their logs and outputs are kept."
+    )
+    log_max_bytes: int = Field(
+        default=20_000_000, ge=1000, description="Size in bytes at which a log of a service is rotated; one is kept."
+    )
     run_api_retention_days: float = Field(default=30, gt=0, description="Days for which recorded calls are kept.")
 
     @property
