@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop refresh test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-ingest bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-ingest bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ up: setup ## Serve: Mage, its scheduler and the local services
 
 stop: setup ## Stop what runs with the state folder
 	@$(RUN) -m stack stop
+
+status: setup ## Say what runs, whether the scheduler works, and how large everything is
+	@$(RUN) -m stack.status
 
 refresh: setup ## Recompute the data product in the running stack, and train on it
 	@$(RUN) -m stack refresh

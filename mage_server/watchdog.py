@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,6 +20,7 @@ from mage_ai.orchestration.triggers.loop_time_trigger import LoopTimeTrigger
 from mage_ai.server import scheduler_manager as manager_module
 from mage_ai.server.scheduler_manager import scheduler_manager
 
+from mage_server.heartbeat import heartbeat_age_seconds, heartbeat_path
 from workflows.common.errors import NotReadyError
 from workflows.common.settings import get_settings
 
@@ -28,19 +28,6 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 END_SECONDS = 5.0
-
-
-def heartbeat_path() -> Path:
-    """Return the file whose modification time is the scheduler's last tick."""
-    return get_settings().state_dir / "scheduler_heartbeat"
-
-
-def heartbeat_age_seconds() -> float | None:
-    """Return the seconds since the scheduler's last tick, None where there was none."""
-    try:
-        return time.time() - heartbeat_path().stat().st_mtime
-    except FileNotFoundError:
-        return None
 
 
 def check_scheduler() -> None:

@@ -87,6 +87,12 @@ def running_service(service: LocalService) -> str | None:
     return url if _is_healthy(url) else None
 
 
+def running_services() -> list[tuple[str, str]]:
+    """Return name and base URL of the services of the state folder whose processes are alive."""
+    records = [(path.stem, read_record(path)) for path in sorted(_services_dir().glob("*.json"))]
+    return [(name, _url(record)) for name, record in records if record is not None and process_of(record) is not None]
+
+
 def stop_services(timeout_seconds: float = 10) -> list[str]:
     """Stop the processes recorded in the state folder and return the names of those that ran."""
     records = sorted(_services_dir().glob("*.json"))

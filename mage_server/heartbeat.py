@@ -1,0 +1,19 @@
+"""The scheduler's heartbeat: a file that every tick of its loop touches."""
+
+import time
+from pathlib import Path
+
+from workflows.common.settings import get_settings
+
+
+def heartbeat_path() -> Path:
+    """Return the file whose modification time is the scheduler's last tick."""
+    return get_settings().state_dir / "scheduler_heartbeat"
+
+
+def heartbeat_age_seconds() -> float | None:
+    """Return the seconds since the scheduler's last tick, None where there was none."""
+    try:
+        return time.time() - heartbeat_path().stat().st_mtime
+    except FileNotFoundError:
+        return None
