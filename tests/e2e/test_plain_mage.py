@@ -1,9 +1,12 @@
 """`mage start`, as anybody with a Mage project types it: no launcher, no variables but where the state goes."""
 
+import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -21,7 +24,29 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageDatabase]:
+def companies_api() -> Iterator[str]:
+    """The address of an API with three companies."""
+    companies = json.loads((REPO_PATH / "data" / "companies.json").read_text(encoding="utf-8"))[:3]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(companies).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test's output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, companies_api: str) -> Iterator[MageDatabase]:
     """The database of a plain Mage that has just been started, with a home of its own."""
     port = free_port()
     for name in [name for name in os.environ if name.startswith("MAGE_")] + ["REQUIRE_USER_AUTHENTICATION"]:
@@ -29,10 +54,8 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MageDa
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("DUCKDB_DATABASE", str(tmp_path / "state" / "warehouse.duckdb"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    # Plain Mage imports everything anew for each block, so a few passengers and children have to do.
-    few = (REPO_PATH / "data" / "titanic.csv").read_text(encoding="utf-8").splitlines()[:201]
-    (tmp_path / "passengers.csv").write_text("\n".join(few), encoding="utf-8")
-    monkeypatch.setenv("PASSENGERS_CSV", str(tmp_path / "passengers.csv"))
+    # Plain Mage imports everything anew for each block, so a few companies, and so a few children, have to do.
+    monkeypatch.setenv("COMPANIES_API_URL", companies_api)
     monkeypatch.setenv("SCHEDULER_TRIGGER_INTERVAL", "2")
     monkeypatch.setenv("DISABLE_AUTO_BROWSER_OPEN", "1")
     with (tmp_path / "mage.log").open("ab") as log:
