@@ -46,6 +46,8 @@ def check_scheduler() -> None:
 
 def install() -> None:
     """Let the scheduler leave heartbeats, and end with its loop. Before Mage starts it."""
+    # One of an earlier start would count as stale.
+    heartbeat_path().unlink(missing_ok=True)
     LoopTimeTrigger.run = _with_heartbeat(LoopTimeTrigger.run)
     manager_module.run_scheduler = _ending_with_its_loop(manager_module.run_scheduler)
 
