@@ -11,6 +11,13 @@ def heartbeat_path() -> Path:
     return get_settings().state_dir / "scheduler_heartbeat"
 
 
+def beat() -> None:
+    """Note a tick."""
+    path = heartbeat_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
 def heartbeat_age_seconds() -> float | None:
     """Return the seconds since the scheduler's last tick, None where there was none."""
     try:
