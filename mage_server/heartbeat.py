@@ -1,5 +1,6 @@
-"""The scheduler's heartbeat: a file that every tick of its loop touches."""
+"""The scheduler's heartbeat: a file with the id of its process that every tick of its loop touches."""
 
+import os
 import time
 from pathlib import Path
 
@@ -11,11 +12,16 @@ def heartbeat_path() -> Path:
     return get_settings().state_dir / "scheduler_heartbeat"
 
 
-def beat() -> None:
-    """Note a tick."""
+def start_heartbeat() -> None:
+    """Note that this process is the scheduler."""
     path = heartbeat_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_text(str(os.getpid()), encoding="utf-8")
+
+
+def beat() -> None:
+    """Note a tick."""
+    heartbeat_path().touch()
 
 
 def heartbeat_age_seconds() -> float | None:

@@ -20,7 +20,7 @@ from mage_ai.orchestration.triggers.loop_time_trigger import LoopTimeTrigger
 from mage_ai.server import scheduler_manager as manager_module
 from mage_ai.server.scheduler_manager import scheduler_manager
 
-from mage_server.heartbeat import beat, heartbeat_age_seconds, heartbeat_path
+from mage_server.heartbeat import beat, heartbeat_age_seconds, heartbeat_path, start_heartbeat
 from workflows.common.errors import NotReadyError
 from workflows.common.settings import get_settings
 
@@ -64,7 +64,7 @@ def _with_heartbeat(original: Callable[..., Any]) -> Callable[..., Any]:
 def _ending_with_its_loop(original: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(original)
     def run_scheduler() -> None:
-        beat()
+        start_heartbeat()
         try:
             original()
         except BaseException:

@@ -1,6 +1,8 @@
 """A scheduler that is alive but does nothing is noticed, said, and started again."""
 
+import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +18,6 @@ from benchmarks.servers import RunningServer, run_api_command, start_server
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that gives its scheduler three seconds."""
-    import shutil
-
     folder = tmp_path_factory.mktemp("watched")
     shutil.copytree(Path(__file__).parent / "project", folder / "project")
     server = start_server(folder, *run_api_command(), SCHEDULER_STALE_SECONDS="3")
@@ -39,9 +39,11 @@ def beats(server: RunningServer) -> bool:
 
 
 def scheduler_of(server: RunningServer) -> psutil.Process | None:
-    """The child of the server that has children itself: its worker pool and its manager."""
-    children = psutil.Process(server.process.pid).children()
-    return next((child for child in children if len(child.children()) >= 2), None)
+    path = server.folder / "state" / "scheduler_heartbeat"
+    try:
+        return psutil.Process(int(path.read_text()))
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return None
 
 
 def checks(server: RunningServer) -> tuple[int, dict[str, str]]:
@@ -53,13 +55,7 @@ def stop(scheduler: psutil.Process) -> None:
     os.kill(scheduler.pid, signal.SIGSTOP)
 
 
-def kill_helpers(scheduler: psutil.Process) -> None:
-    """Kill its manager and its pool, which ends its loop with an exception sooner or later."""
-    for child in scheduler.children():
-        child.kill()
-
-
-@pytest.mark.parametrize("harm", [stop, kill_helpers, psutil.Process.kill])
+@pytest.mark.parametrize("harm", [stop, psutil.Process.kill])
 def test_a_scheduler_without_heartbeat_is_replaced(watched: RunningServer, harm: Callable[[psutil.Process], None]):
     wait_for(lambda: beats(watched) and scheduler_of(watched))
     assert wait_for(lambda: checks(watched)[1]["scheduler"] == "ok")
@@ -73,3 +69,26 @@ def test_a_scheduler_without_heartbeat_is_replaced(watched: RunningServer, harm:
     wait_for(lambda: not any(worker.is_running() for worker in workers))
     wait_for(lambda: checks(watched)[1]["scheduler"] == "ok")
     assert watched.call("behaviour", "say", {"word": "hello"}).status_code == 200
+
+
+def broken_loop(child_pid: "multiprocessing.Value") -> None:
+    """A scheduler whose worker outlives its loop."""
+    from mage_server import watchdog
+
+    def loop() -> None:
+        child = multiprocessing.Process(target=time.sleep, args=(600,))
+        child.start()
+        child_pid.value = child.pid
+        raise RuntimeError("the manager is gone")
+
+    watchdog._ending_with_its_loop(loop)()
+
+
+def test_a_scheduler_ends_with_its_loop():
+    """By itself the process would wait for its worker."""
+    child_pid = multiprocessing.Value("i", 0)
+    process = multiprocessing.Process(target=broken_loop, args=(child_pid,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 1
+    wait_for(lambda: not psutil.pid_exists(child_pid.value) or psutil.Process(child_pid.value).status() == "zombie", 10)
