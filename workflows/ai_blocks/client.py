@@ -26,8 +26,6 @@ from workflows.common.local_services import ensure_service
 from workflows.common.settings import Settings
 
 logger = logging.getLogger(__name__)
-# It logs the whole address of each request, and an address may hold a password.
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 OPENAI_BASE_URL = "https://api.openai.com/v1"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ import requests
 from anyio.from_thread import start_blocking_portal
 
 from workflows.common.errors import InvalidInputError, ServiceError
+
+# It logs the whole address of each request, and an address may hold a key or a password.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 FIRST_DELAY_SECONDS = 0.5

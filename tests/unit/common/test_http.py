@@ -87,6 +87,13 @@ def test_a_lasting_failure_names_the_status_and_hides_the_address():
     assert "hidden-key" not in str(caught.value)
 
 
+def test_no_address_is_logged(caplog):
+    caplog.set_level("INFO")
+    with serving([status("500 Error")], [GOOD]) as server:
+        get(server)
+    assert "hidden-key" not in caplog.text
+
+
 def test_an_error_of_the_request_is_not_retried():
     with serving([status("404 Not Found")], [GOOD]) as server, pytest.raises(ServiceError, match="answered 404"):
         get(server)
