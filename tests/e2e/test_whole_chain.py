@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import requests
 
-from stack.demo import CALLS, GRAPH, curl_command
+from stack.demo import CALLS, GRAPH, curl_command, refresh
 from stack.mage_client import CLIENT_ID, children, wait_until
 from workflows.common.processes import recorded_process
 from workflows.common.settings import REPO_PATH
@@ -113,6 +113,13 @@ def test_a_rerun_works_on_what_is_there_and_refreshes_nothing(stack, demo_worked
     }
     assert {run.status for run in runs} == {"completed"}
     assert [run.id for run in stack.database.refreshes("core_users")] == refreshes
+
+
+def test_a_refresh_that_is_asked_for_recomputes_the_data_product(stack, demo_worked, console):
+    before = {run.id for run in stack.database.refreshes("core_users")}
+    assert refresh(stack.settings, console)
+    (made,) = [run for run in stack.database.refreshes("core_users") if run.id not in before]
+    assert made.status == "completed"
 
 
 @pytest.mark.parametrize("count", [0, 999])
