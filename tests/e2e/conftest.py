@@ -62,6 +62,12 @@ def demo_worked(stack: Stack, console: Console) -> bool:
     return run_demo(stack, console)
 
 
+@pytest.fixture(scope="session")
+def demo_refreshes(stack: Stack, demo_worked: bool) -> list[PipelineRun]:
+    """The refreshes of the data product that the demo made; a test that makes one asks for these first."""
+    return stack.database.refreshes("core_users")
+
+
 @pytest.fixture
 def run_to_the_end(stack: Stack, console: Console) -> Callable[..., list[PipelineRun]]:
     """Return a function that starts a run and follows all that follows from it."""

@@ -48,11 +48,10 @@ def test_every_item_has_a_fact_and_they_are_handed_on_in_order(stack, demo_worke
         assert re.search(rf"\b{number}\b", fact), f"fact {number} is not about {number}: {fact}"
 
 
-def test_the_data_product_was_refreshed_once_and_the_refresh_started_nothing(stack, demo_worked):
-    refreshes = stack.database.refreshes("core_users")
-    assert [run.status for run in refreshes] == ["completed"]
+def test_the_data_product_was_refreshed_once_and_the_refresh_started_nothing(stack, demo_refreshes):
+    assert [run.status for run in demo_refreshes] == ["completed"]
     others = runs_of(stack, "dynamic_blocks_workflow", "ml_training_and_inference")
-    assert children(others, refreshes[0]) == []
+    assert children(others, demo_refreshes[0]) == []
 
 
 def test_ingestion_filled_duckdb(e2e_state_dir, demo_worked):
@@ -115,7 +114,7 @@ def test_a_rerun_works_on_what_is_there_and_refreshes_nothing(stack, demo_worked
     assert [run.id for run in stack.database.refreshes("core_users")] == refreshes
 
 
-def test_a_refresh_that_is_asked_for_recomputes_the_data_product(stack, demo_worked, console):
+def test_a_refresh_that_is_asked_for_recomputes_the_data_product(stack, demo_refreshes, console):
     before = {run.id for run in stack.database.refreshes("core_users")}
     assert refresh(stack.settings, console)
     (made,) = [run for run in stack.database.refreshes("core_users") if run.id not in before]
