@@ -12,15 +12,9 @@ from workflows.common.errors import InvalidInputError
 from workflows.common.http import Answer
 from workflows.common.settings import REPO_PATH, Settings
 from workflows.ingestion import companies as module
-from workflows.ingestion.companies import (
-    NAMES,
-    export_companies,
-    load_companies,
-    parse_company,
-    read_companies,
-    round_employee_count,
-)
+from workflows.ingestion.companies import export_companies, load_companies, read_companies, round_employee_count
 from workflows.ingestion.pages import read_page
+from workflows.ingestion.records import NAMES, parse_company
 
 RECORD = {
     "id": 1,
