@@ -27,7 +27,7 @@ def record_calls(tmp_path: Path, mage: None) -> Callable[..., None]:
             Record(found, 1, execution_partition(1, now, request), request, variables, now, now, True, "")
             for request in (uuid4().hex for _ in range(count))
         ]
-        Recorder(make_engine(), tmp_path, 30).write(records)
+        Recorder(make_engine(), tmp_path).write(records)
 
     return write
 

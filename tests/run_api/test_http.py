@@ -289,9 +289,9 @@ class TestSchemaAndHealth:
         response = requests.get(f"{server.url}/api/runs/health/live", timeout=30)
         assert (response.status_code, response.json()["status"]) == (200, "ok")
 
-    def test_ready_looks_at_the_database(self, server: RunningServer):
+    def test_ready_looks_at_database_scheduler_and_records(self, server: RunningServer):
         response = requests.get(f"{server.url}/api/runs/health/ready", timeout=30)
-        assert response.json() == {"status": "ok", "checks": {"database": "ok"}}
+        assert response.json() == {"status": "ok", "checks": dict.fromkeys(("database", "scheduler", "records"), "ok")}
 
     def test_not_ready_without_its_database(self, tight: RunningServer):
         database = tight.folder / "mage-ai.db"
