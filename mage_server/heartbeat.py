@@ -24,9 +24,15 @@ def beat() -> None:
     heartbeat_path().touch()
 
 
-def heartbeat_age_seconds() -> float | None:
-    """Return the seconds since the scheduler's last tick, None where there was none."""
+def heartbeat_time() -> float | None:
+    """Return the time of the scheduler's last tick in seconds since 1970, None where there was none."""
     try:
-        return time.time() - heartbeat_path().stat().st_mtime
+        return heartbeat_path().stat().st_mtime
     except FileNotFoundError:
         return None
+
+
+def heartbeat_age_seconds() -> float | None:
+    """Return the seconds since the scheduler's last tick, None where there was none."""
+    beat_at = heartbeat_time()
+    return None if beat_at is None else max(0.0, time.time() - beat_at)

@@ -20,7 +20,7 @@ from mage_ai.orchestration.triggers.loop_time_trigger import LoopTimeTrigger
 from mage_ai.server import scheduler_manager as manager_module
 from mage_ai.server.scheduler_manager import scheduler_manager
 
-from mage_server.heartbeat import beat, heartbeat_age_seconds, heartbeat_path, start_heartbeat
+from mage_server.heartbeat import beat, heartbeat_age_seconds, heartbeat_path, heartbeat_time, start_heartbeat
 from workflows.common.errors import NotReadyError
 from workflows.common.settings import get_settings
 
@@ -85,6 +85,8 @@ class Watchdog:
 
     def __init__(self, restart: Callable[[], None]) -> None:
         self._restart = restart
+        self._last_beat: float | None = None
+        self._seen_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="scheduler-watchdog", daemon=True)
 
     def start(self) -> None:
@@ -93,8 +95,12 @@ class Watchdog:
 
     def check(self) -> None:
         """End a scheduler whose heartbeat is too old, and have it started again."""
-        age, pid = heartbeat_age_seconds(), scheduler_manager.get_scheduler_pid()
-        if pid is None or age is None or age < get_settings().scheduler_stale_seconds:
+        beat_at, now = heartbeat_time(), time.monotonic()
+        if beat_at != self._last_beat:
+            self._last_beat, self._seen_at = beat_at, now
+        # Measured here: the clock may be moved, and a machine may sleep.
+        age, pid = now - self._seen_at, scheduler_manager.get_scheduler_pid()
+        if pid is None or beat_at is None or age < get_settings().scheduler_stale_seconds:
             return
         logger.error("The scheduler (process %s) has not ticked for %.0f s; it is started again", pid, age)
         with contextlib.suppress(psutil.NoSuchProcess):

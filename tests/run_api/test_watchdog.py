@@ -92,3 +92,16 @@ def test_a_scheduler_ends_with_its_loop():
     process.join(30)
     assert process.exitcode == 1
     wait_for(lambda: not psutil.pid_exists(child_pid.value) or psutil.Process(child_pid.value).status() == "zombie", 10)
+
+
+def test_a_clock_that_was_moved_ends_no_scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from mage_server import watchdog
+    from mage_server.heartbeat import heartbeat_path, start_heartbeat
+
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(watchdog.scheduler_manager, "get_scheduler_pid", os.getpid)
+    restarts: list[int] = []
+    start_heartbeat()
+    os.utime(heartbeat_path(), (0, 0))
+    watchdog.Watchdog(lambda: restarts.append(1)).check()
+    assert restarts == []

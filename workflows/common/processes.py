@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from workflows.common.files import write_text_atomically
 from workflows.common.settings import REPO_PATH
 
 Record = dict[str, Any]
+POLL_SECONDS = 0.1
 
 
 def start_process(
@@ -69,7 +71,7 @@ def process_of(record: Record) -> psutil.Process | None:
     try:
         process = psutil.Process(record["pid"])
         is_same = abs(process.create_time() - record["created"]) < 1
-        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if is_same and _is_alive(process) else None
     except psutil.NoSuchProcess:
         return None
 
@@ -87,11 +89,32 @@ def stop_process(process: psutil.Process, timeout_seconds: float = 10) -> None:
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.terminate()
-        _, alive = psutil.wait_procs(family, timeout=timeout_seconds)
+        alive = _wait_for_end(family, timeout_seconds)
         for member in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(alive, timeout=timeout_seconds)
+        _wait_for_end(alive, timeout_seconds)
+
+
+def _wait_for_end(processes: Sequence[psutil.Process], timeout_seconds: float) -> list[psutil.Process]:
+    """Wait until processes have ended, and return those that have not.
+
+    A zombie has ended: in a container without an init process, nobody collects orphans.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    alive = list(processes)
+    while True:
+        _, alive = psutil.wait_procs(alive, timeout=POLL_SECONDS)
+        alive = [process for process in alive if _is_alive(process)]
+        if not alive or time.monotonic() >= deadline:
+            return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop_recorded(record_path: Path, timeout_seconds: float = 10) -> bool:
