@@ -27,10 +27,12 @@ def main() -> None:
     # Mage derives the location of its database from the project's path, when its other modules are imported.
     set_repo_path(str(project))
     preload()
-    from mage_server import failures, job_queue, watchdog
+    from mage_server import job_queue
 
-    # The scheduler reads the queue when it is imported.
+    # The scheduler reads the queue when it is imported, as it is by the modules below.
     job_queue.install()
+    from mage_server import failures, watchdog
+
     failures.install()
     watchdog.install()
     from mage_ai.server.server import start_server

@@ -205,6 +205,11 @@ def test_a_model_server_that_dies_under_way_is_started_again(e2e_state_dir, stac
     assert recorded_process(e2e_state_dir / "services" / "llm_server.json").pid != server.pid
 
 
+def test_the_scheduler_uses_the_job_queue_without_races(e2e_state_dir, demo_worked):
+    """Mage's own queue, which loses jobs, says each time that it has one."""
+    assert "[ProcessQueue]" not in (e2e_state_dir / "logs" / "mage.log").read_text(errors="replace")
+
+
 def test_no_block_of_any_run_was_scheduled_twice(stack, demo_worked):
     """A scheduler that looks while a run is being made must not make its block runs again."""
     for pipeline in GRAPH.pipelines:
