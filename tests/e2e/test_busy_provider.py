@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from itertools import cycle
 
 import pytest
 
@@ -49,12 +48,16 @@ def honest(request: dict) -> tuple:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    is_busy = cycle([True, False])
+    refused: set[str] = set()
 
-    def one_in_two(request: dict) -> tuple:
-        return failure(429, "Rate limit reached", Retry_After="1") if next(is_busy) else honest(request)
+    def each_once(request: dict) -> tuple:
+        question = json.dumps(request["messages"])
+        if question in refused:
+            return honest(request)
+        refused.add(question)
+        return failure(429, "Rate limit reached", Retry_After="1")
 
-    server = Provider(one_in_two)
+    server = Provider(each_once)
     yield server
     server.stop()
 
