@@ -34,7 +34,7 @@ test-integration: setup ## The tests with Mage, its server, Spark and the local 
 	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e --numprocesses 2 --dist loadfile
 
 test-e2e: setup ## The whole chain on a real server and scheduler
-	@$(RUN) -m pytest tests/e2e
+	@$(RUN) -m pytest tests/e2e --numprocesses 2 --dist loadgroup
 
 test-next: setup-next ## The integration tests that use Mage, on its next release
 	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/sql --numprocesses 2 --dist loadfile

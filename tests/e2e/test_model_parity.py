@@ -17,7 +17,7 @@ from workflows.survival.registry import serving_version
 
 PIPELINE, BLOCK = "ml_training_and_inference", "online_inference"
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("demo")]
 
 
 def callers() -> Iterator[dict[str, object]]:

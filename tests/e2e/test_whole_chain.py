@@ -14,7 +14,8 @@ from stack.mage_client import CLIENT_ID, children, wait_until
 from workflows.common.processes import recorded_process
 from workflows.common.settings import REPO_PATH
 
-pytestmark = pytest.mark.timeout(900)
+# The files of one group share a demo, so one process runs them.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("demo")]
 
 
 def runs_of(stack, *pipelines):
