@@ -215,9 +215,24 @@ class TestDataProduct:
             refresh_data_product("core_users", 30, "a")
         scheduler.join()
 
-    def test_one_that_nobody_runs_is_given_up(self):
+    def test_one_that_nobody_runs_is_given_up_and_one_under_way_is_waited_for(self, caplog):
+        """A consumer may be stopped and executed again while its refresh runs."""
+        caplog.set_level("INFO")
         with pytest.raises(WorkflowError, match="time out"):
             refresh_data_product("core_users", 1, "a")
+        (under_way,) = self.refreshes()
+
+        def end_it_once_it_is_waited_for() -> None:
+            deadline = time.monotonic() + 20
+            while caplog.text.count("Waiting for run") < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            self.end_next_refresh("completed")
+
+        scheduler = threading.Thread(target=end_it_once_it_is_waited_for)
+        scheduler.start()
+        assert refresh_data_product("core_users", 30, "a") == under_way.id
+        scheduler.join()
+        assert len(self.refreshes()) == 1
 
     def test_an_unknown_one_is_said(self):
         with pytest.raises(WorkflowError, match=r"is not in global_data_products\.yaml"):

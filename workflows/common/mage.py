@@ -194,7 +194,8 @@ def _refresh(product: GlobalDataProduct, timeout_seconds: float, made_of: str, i
         logger.info("Data product %s is computed again: %s", product.uuid, reason)
     # A refresh that a consumer started before it was stopped is waited for, not started again.
     in_flight = [run for run in runs if run.status in IN_FLIGHT and (run.variables or {}).get(MADE_OF) == made_of]
-    run = in_flight[0] if in_flight else _start_refresh(product, made_of)
+    # Mage lists copies of the runs, which its session does not know.
+    run = PipelineRun.query.get(in_flight[0].id) if in_flight else _start_refresh(product, made_of)
     logger.info("Waiting for run %s of %s", run.id, product.object_uuid)
     try:
         run = check_pipeline_run_status(
