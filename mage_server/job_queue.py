@@ -1,4 +1,4 @@
-"""Mage's job queue without three of its race conditions.
+"""Mage's job queue without four of its race conditions, and usable after any of its processes was killed.
 
 Mage's scheduler puts each block run into a queue, and a pool of workers executes them. As shipped
 (`mage_ai/orchestration/queue/process_queue.py`):
@@ -6,9 +6,11 @@ Mage's scheduler puts each block run into a queue, and a pool of workers execute
 - The pool stops when it is idle. A job enqueued while the pool stops waits until another job is enqueued.
 - A worker can take a job before the queue has registered it, and then fails.
 - A job that is moving into or out of the queue looks lost. It is enqueued again, so its block runs twice.
+- So does a job that ends between two looks of the scheduler: at its block's status, and at the queue.
 
 Here the pool runs as long as its scheduler, a job is registered before it is enqueued, and a job counts as lost
-only after `LOST_AFTER_SECONDS`. Queues that use Redis or Celery are not changed.
+only after `LOST_AFTER_SECONDS`, or once the scheduler has seen that it ended and has looked again. Queues that use
+Redis or Celery are not changed.
 """
 
 import contextlib
@@ -24,6 +26,8 @@ from mage_ai.orchestration.queue.config import QueueConfig, QueueType
 from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue, QueueStatus, Worker
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
 
+from workflows.common.processes import is_alive
+
 POLL_SECONDS = 0.1
 # A worker normally takes a job within about a second.
 LOST_AFTER_SECONDS = 15
@@ -35,26 +39,38 @@ class JobQueue(ProcessQueue):
     def __init__(self, queue_config: QueueConfig):
         super().__init__(queue_config)
         self._enqueued_at: dict[str, float] = {}
+        self._seen_ended: set[str] = set()
 
     def enqueue(self, job_id: str, target: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Add a job to the queue, unless it is queued or running already."""
-        if self.status != QueueStatus.ACTIVE or self.has_job(job_id):
+        if self.status != QueueStatus.ACTIVE or self._is_under_way(job_id):
             return
+        self._keep_pool_alive()
+        self._seen_ended.discard(job_id)
         self._enqueued_at[job_id] = time.monotonic()
         self.job_dict[job_id] = JobStatus.QUEUED
         self.queue.put([job_id, target, args, kwargs])
-        if not self.is_worker_pool_alive():
-            self.start_worker_pool()
 
-    def has_job(self, job_id: str, logger: Any = None, logging_tags: dict[str, Any] | None = None) -> bool:
-        """Whether a job is queued, being handed to a worker, or running."""
-        if self.job_dict.get(job_id) == JobStatus.QUEUED:
-            waited = time.monotonic() - self._enqueued_at.get(job_id, float("-inf"))
-            if waited < LOST_AFTER_SECONDS or not self.queue.empty():
-                return True
-        else:
-            self._enqueued_at.pop(job_id, None)
-        return bool(super().has_job(job_id, logger=logger, logging_tags=logging_tags))
+    def has_job(self, job_id: str, logger: Any = None, logging_tags: dict[str, Any] | None = None) -> bool:  # noqa: ARG002
+        """Whether a job is queued, being handed to a worker, or running, or may have been a moment ago.
+
+        Mage reads a block's status first and asks for its job then. A job that ended in between must not look lost, so
+        the first look after the end still finds it.
+        """
+        if self._is_under_way(job_id):
+            return True
+        if job_id in self._seen_ended or self.job_dict.get(job_id) in (None, JobStatus.QUEUED):
+            return False
+        self._seen_ended.add(job_id)
+        return True
+
+    def clean_up_jobs(self) -> None:
+        """Forget jobs that have ended. Mage calls this at every tick of the scheduler."""
+        super().clean_up_jobs()
+        known = set(self.job_dict.keys())
+        self._seen_ended &= known
+        if known:
+            self._keep_pool_alive()
 
     def start_worker_pool(self) -> None:
         """Start the process that starts one worker process per job."""
@@ -62,6 +78,35 @@ class JobQueue(ProcessQueue):
             target=run_worker_pool, args=(self.queue, self.size, self.job_dict, os.getpid())
         )
         self.worker_pool_proc.start()
+
+    def renew(self) -> None:
+        """Replace what an ended scheduler, pool or manager may have left locked, lost or broken.
+
+        Jobs that run are kept. Those that waited are forgotten, so that the scheduler puts them again.
+        """
+        try:
+            waiting = [job_id for job_id, status in self.job_dict.copy().items() if status == JobStatus.QUEUED]
+        except (EOFError, OSError):
+            self.mp_manager, waiting = multiprocessing.Manager(), []
+            self.job_dict = self.mp_manager.dict()
+        for job_id in waiting:
+            del self.job_dict[job_id]
+        # A process that was killed while it read keeps the queue locked.
+        self.queue = multiprocessing.Queue()
+
+    def _keep_pool_alive(self) -> None:
+        if self.is_worker_pool_alive():
+            return
+        if self.worker_pool_proc is not None:
+            self.renew()
+        self.start_worker_pool()
+
+    def _is_under_way(self, job_id: str) -> bool:
+        job = self.job_dict.get(job_id)
+        if job == JobStatus.QUEUED:
+            waited = time.monotonic() - self._enqueued_at.get(job_id, float("-inf"))
+            return waited < LOST_AFTER_SECONDS or not self.queue.empty()
+        return isinstance(job, int) and is_alive(job)
 
 
 class SingleJobQueue:
@@ -100,3 +145,9 @@ def install() -> None:
         job_queue = JobQueue(config)
         # With Redis, Mage tracks the jobs of several machines there.
         QueueFactory.queue = ProcessQueue(config) if job_queue.redis_client else job_queue
+
+
+def renew() -> None:
+    """Make the queue usable for a scheduler that is about to be started."""
+    if isinstance(QueueFactory.queue, JobQueue):
+        QueueFactory.queue.renew()

@@ -3,7 +3,8 @@
 Mage's own check looks whether the scheduler's process is alive. When its loop ends on an exception, the process waits
 for its worker pool, which lives as long as its parent: neither ends, and no schedule ever runs again. Here every tick
 of the loop leaves a heartbeat, the end of the loop ends the process, and the server ends a scheduler whose heartbeat is
-too old, whatever the reason. Mage then starts another one.
+too old, whatever the reason. Mage then starts another one, with a job queue that works. A scheduler whose server has
+ended ends too: beside that of the next server, it would run everything twice.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from mage_ai.orchestration.triggers.loop_time_trigger import LoopTimeTrigger
 from mage_ai.server import scheduler_manager as manager_module
 from mage_ai.server.scheduler_manager import scheduler_manager
 
+from mage_server import job_queue
 from mage_server.heartbeat import beat, heartbeat_age_seconds, heartbeat_path, heartbeat_time, start_heartbeat
 from workflows.common.errors import NotReadyError
 from workflows.common.settings import get_settings
@@ -45,16 +47,28 @@ def check_scheduler() -> None:
 
 
 def install() -> None:
-    """Let the scheduler leave heartbeats, and end with its loop. Before Mage starts it."""
+    """Let the scheduler leave heartbeats, and end with its loop and with this process. Before Mage starts it."""
     # One of an earlier start would count as stale.
     heartbeat_path().unlink(missing_ok=True)
-    LoopTimeTrigger.run = _with_heartbeat(LoopTimeTrigger.run)
+    LoopTimeTrigger.run = _with_heartbeat(LoopTimeTrigger.run, os.getpid())
     manager_module.run_scheduler = _ending_with_its_loop(manager_module.run_scheduler)
+    manager_module.create_process = _with_usable_queue(manager_module.create_process)
 
 
-def _with_heartbeat(original: Callable[..., Any]) -> Callable[..., Any]:
+def _with_usable_queue(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def create_process(*args: Any, **kwargs: Any) -> Any:
+        job_queue.renew()
+        return original(*args, **kwargs)
+
+    return create_process
+
+
+def _with_heartbeat(original: Callable[..., Any], server_pid: int) -> Callable[..., Any]:
     @functools.wraps(original)
     def run(self: LoopTimeTrigger) -> None:
+        if os.getppid() != server_pid:
+            raise RuntimeError("The server has ended")
         original(self)
         beat()
 

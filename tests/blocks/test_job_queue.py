@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,50 @@ def test_a_lost_job_can_be_put_again(queue, monkeypatch):
     queue.job_dict["block_run_1"] = JobStatus.QUEUED
     queue._enqueued_at["block_run_1"] = time.monotonic() - 60
     assert not queue.has_job("block_run_1")
+
+
+def test_a_job_that_ended_since_the_scheduler_looked_at_its_block_is_not_lost(queue, tmp_path):
+    from mage_ai.orchestration.queue.process_queue import JobStatus
+
+    queue.enqueue("block_run_1", note, tmp_path)
+    wait_until(lambda: queue.job_dict["block_run_1"] == JobStatus.COMPLETED, 20, poll_seconds=0.05)
+    assert queue.has_job("block_run_1")
+    assert not queue.has_job("block_run_1")
+    queue.clean_up_jobs()
+    assert queue.job_dict.keys() == []
+
+
+def test_a_block_that_is_tried_again_at_once_runs_again(queue, tmp_path):
+    for number in range(2):
+        queue.enqueue("block_run_1", note, tmp_path)
+        wait_until(lambda number=number: count(tmp_path, number + 1), 20, poll_seconds=0.05)
+        wait_until(lambda: not isinstance(queue.job_dict["block_run_1"], int), 20, poll_seconds=0.05)
+
+
+def test_a_killed_pool_is_replaced_and_what_waited_counts_as_lost(queue, tmp_path):
+    """It almost always holds the lock of the queue, since it waits for jobs."""
+    queue.enqueue("block_run_1", note, tmp_path)
+    wait_until(lambda: count(tmp_path, 1), 20)
+    queue.worker_pool_proc.kill()
+    queue.worker_pool_proc.join()
+    queue._enqueued_at["block_run_2"] = time.monotonic()
+    queue.job_dict["block_run_2"] = "queued"
+    queue.queue.put(["block_run_2", note, (tmp_path,), {}])
+    queue.clean_up_jobs()
+    assert queue.is_worker_pool_alive()
+    assert not queue.has_job("block_run_2")
+    queue.enqueue("block_run_2", note, tmp_path)
+    assert wait_until(lambda: count(tmp_path, 2), 20)
+
+
+def test_a_killed_manager_is_replaced_for_the_next_scheduler(queue, tmp_path):
+    os.kill(queue.mp_manager._process.pid, signal.SIGKILL)
+    queue.mp_manager._process.join()
+    with pytest.raises((EOFError, OSError)):
+        queue.has_job("block_run_1")
+    queue.renew()
+    queue.enqueue("block_run_1", note, tmp_path)
+    assert wait_until(lambda: count(tmp_path, 1), 20)
 
 
 def test_the_pool_ends_with_its_scheduler():

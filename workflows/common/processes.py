@@ -71,7 +71,7 @@ def process_of(record: Record) -> psutil.Process | None:
     try:
         process = psutil.Process(record["pid"])
         is_same = abs(process.create_time() - record["created"]) < 1
-        return process if is_same and _is_alive(process) else None
+        return process if is_same and is_alive(process.pid) else None
     except psutil.NoSuchProcess:
         return None
 
@@ -80,6 +80,14 @@ def recorded_process(record_path: Path) -> psutil.Process | None:
     """Return the process of a record file if it is alive."""
     record = read_record(record_path)
     return process_of(record) if record else None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs. A zombie has ended: in a container without an init process, nobody collects orphans."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop_process(process: psutil.Process, timeout_seconds: float = 10) -> None:
@@ -97,24 +105,14 @@ def stop_process(process: psutil.Process, timeout_seconds: float = 10) -> None:
 
 
 def _wait_for_end(processes: Sequence[psutil.Process], timeout_seconds: float) -> list[psutil.Process]:
-    """Wait until processes have ended, and return those that have not.
-
-    A zombie has ended: in a container without an init process, nobody collects orphans.
-    """
+    """Wait until processes have ended, and return those that have not."""
     deadline = time.monotonic() + timeout_seconds
     alive = list(processes)
     while True:
         _, alive = psutil.wait_procs(alive, timeout=POLL_SECONDS)
-        alive = [process for process in alive if _is_alive(process)]
+        alive = [process for process in alive if is_alive(process.pid)]
         if not alive or time.monotonic() >= deadline:
             return alive
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def stop_recorded(record_path: Path, timeout_seconds: float = 10) -> bool:
