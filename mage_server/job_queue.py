@@ -36,6 +36,9 @@ LOST_AFTER_SECONDS = 15
 class JobQueue(ProcessQueue):
     """A replacement for Mage's `ProcessQueue`, with the same methods."""
 
+    queue: "multiprocessing.Queue[Any]"
+    job_dict: Any
+
     def __init__(self, queue_config: QueueConfig):
         super().__init__(queue_config)
         self._enqueued_at: dict[str, float] = {}

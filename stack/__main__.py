@@ -6,13 +6,11 @@ Run as `python -m stack demo|up|stop|refresh`.
 import argparse
 import signal
 import sys
-import time
 from types import FrameType
 
 from stack.console import Console
 from stack.demo import refresh, run_demo, say_where
-from stack.launch import Stack, running_stack, stop_leftovers
-from stack.mage_process import StackError
+from stack.launch import Stack, keep_running, running_stack, stop_leftovers
 from workflows.common.settings import get_settings
 
 
@@ -55,13 +53,10 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 def _serve(stack: Stack, console: Console) -> None:
     console.say("Serving. Press Ctrl-C to stop Mage and the local services.")
     try:
-        while stack.server.is_running():
-            time.sleep(1)
+        keep_running(stack, console)
     except KeyboardInterrupt:
         # What is running is stopped on the way out.
         console.say()
-        return
-    raise StackError(f"Mage has ended unexpectedly; see {stack.server.log_path}")
 
 
 def _raise_keyboard_interrupt(_signal: int, _frame: FrameType | None) -> None:

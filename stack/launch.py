@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from stack.project_check import check_project
 from stack.secrets import Secrets, load_or_create
 from workflows.ai_blocks.client import describe_model, probe
 from workflows.ai_blocks.local_model import LLM_SERVER
+from workflows.common.errors import ServiceError
 from workflows.common.local_services import LocalService, ensure_service, stop_services
 from workflows.common.processes import record_process, recorded_process, stop_recorded
 from workflows.common.settings import Settings
@@ -27,6 +29,9 @@ from workflows.ingestion.companies import COMPANIES_API
 TRIGGERS_TIMEOUT_SECONDS = 60
 # Mage's server takes up to ten seconds to end, and so does each service.
 STOP_SECONDS = 45
+# One that ends sooner cannot work, and would be started for ever.
+SHORTEST_UPTIME_SECONDS = 60
+CHECK_SERVICES_SECONDS = 10
 # API triggers in the pipelines' triggers.yaml: the first two start a run, `inference` allows calls over /api/runs.
 RUN_NOW = "run_now"
 CALLED_FROM_CODE = "called_from_code"
@@ -126,6 +131,32 @@ def _running(settings: Settings, console: Console) -> Iterator[Stack]:
         with console.step("Stopping Mage and the local services"):
             server.stop()
             stop_services()
+
+
+def keep_running(stack: Stack, console: Console) -> None:
+    """Start again whatever ends unexpectedly, until this process is told to stop.
+
+    Raises:
+        StackError: Mage ended within a minute of its start.
+    """
+    started_at = checked_at = time.monotonic()
+    while True:
+        time.sleep(1)
+        now = time.monotonic()
+        if not stack.server.is_running():
+            if now - started_at < SHORTEST_UPTIME_SECONDS:
+                stack.server.check_running()
+            console.say(f"Mage has ended unexpectedly and is started again; see {stack.server.log_path}")
+            stack.server.start()
+            stack.server.wait_until_up()
+            started_at = time.monotonic()
+        if now - checked_at >= CHECK_SERVICES_SECONDS:
+            checked_at = now
+            for service in _required_services(stack.settings):
+                try:
+                    ensure_service(service, idle_exit_seconds=0)
+                except ServiceError as error:
+                    console.say(f"Warning: {error}")
 
 
 def connected_stack(settings: Settings) -> Stack:

@@ -36,10 +36,11 @@ class Recorder:
         self._condition = threading.Condition()
         self._has_work = threading.Event()
         self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name="run-api-recorder", daemon=True)
+        self._thread = threading.Thread()
 
     def start(self) -> None:
         """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="run-api-recorder", daemon=True)
         self._thread.start()
 
     @property
@@ -50,6 +51,9 @@ class Recorder:
     def add(self, record: Record) -> None:
         """Queue a record. Blocks while the backlog is full, so that memory is bounded and no record is lost."""
         with self._condition:
+            if not (self.is_alive or self._is_closing):
+                logger.error("The writer of records has ended; it is started again")
+                self.start()
             while len(self._backlog) >= MAX_BACKLOG:
                 self._condition.wait()
             self._backlog.append(record)

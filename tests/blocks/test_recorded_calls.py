@@ -52,3 +52,16 @@ def test_a_call_does_not_pass_for_a_run_that_was_started(
     from mage_ai.orchestration.db.models.schedules import PipelineRun
 
     assert PipelineRun.query.get(started).metrics is None
+
+
+def test_a_writer_that_has_ended_is_started_again(tmp_path: Path, mage: None, monkeypatch: pytest.MonkeyPatch):
+    from mage_server.run_api.database import make_engine
+    from mage_server.run_api.recorder import Recorder
+
+    recorder, written = Recorder(make_engine(), tmp_path), []
+    monkeypatch.setattr(recorder, "write", written.extend)
+    assert not recorder.is_alive
+    recorder.add("a record")
+    assert recorder.is_alive
+    assert recorder.close(10)
+    assert written == ["a record"]

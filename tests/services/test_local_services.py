@@ -8,8 +8,9 @@ import pytest
 import requests
 
 from workflows.ai_blocks.local_model import LLM_SERVER
+from workflows.common import local_services
 from workflows.common.local_services import LocalService, ensure_service, running_service, stop_services
-from workflows.common.processes import recorded_process
+from workflows.common.processes import is_alive, recorded_process
 from workflows.common.settings import get_settings
 from workflows.ingestion.companies import COMPANIES_API
 
@@ -55,6 +56,17 @@ def test_a_service_that_died_is_started_again():
     assert running_service(COMPANIES_API) is None
     ensure_service(COMPANIES_API)
     assert pid_of("companies_api") != first.pid
+
+
+def test_a_service_that_does_not_respond_is_replaced(monkeypatch):
+    monkeypatch.setattr(local_services, "UNRESPONSIVE_SECONDS", 1)
+    ensure_service(COMPANIES_API)
+    first = psutil.Process(pid_of("companies_api"))
+    first.suspend()
+    url = ensure_service(COMPANIES_API)
+    assert requests.get(f"{url}/companies", timeout=5).ok
+    assert pid_of("companies_api") != first.pid
+    assert not is_alive(first.pid)
 
 
 def test_one_that_serves_something_else_is_replaced_and_stays_as_long():

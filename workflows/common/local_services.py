@@ -4,7 +4,6 @@
 such a service ends by itself after a time without requests.
 """
 
-import contextlib
 import logging
 import os
 import sys
@@ -22,6 +21,7 @@ from workflows.common.http import local_get
 from workflows.common.processes import (
     Record,
     free_port,
+    is_alive,
     process_of,
     read_record,
     start_process,
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT_SECONDS = 90
 IDLE_EXIT_SECONDS = 900
+# A service that works answers within milliseconds; on a busy machine it may take seconds.
+UNRESPONSIVE_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,14 @@ def ensure_service(service: LocalService, idle_exit_seconds: int = IDLE_EXIT_SEC
         if url := running_service(service):
             return url
         record = read_record(_record_path(service))
-        outdated = process_of(record) if record and record.get("serves") != service.content_id() else None
-        if record and outdated:
-            logger.info("%s is replaced: it serves %s", service.name, record.get("serves"))
-            stop_process(outdated)
+        process = process_of(record) if record else None
+        if record and process:
+            is_current = record.get("serves") == service.content_id()
+            if is_current and _becomes_healthy(_url(record), process, UNRESPONSIVE_SECONDS):
+                return _url(record)
+            reason = "it does not respond" if is_current else f"it serves {record.get('serves')}"
+            logger.warning("%s is replaced: %s", service.name, reason)
+            stop_process(process)
             # A service that the stack started for as long as it runs keeps running that long.
             idle_exit_seconds = record.get("idle_exit_seconds", idle_exit_seconds)
         return _start(service, idle_exit_seconds)
@@ -113,15 +119,11 @@ def _start(service: LocalService, idle_exit_seconds: int) -> str:
         serves=service.content_id(),
         idle_exit_seconds=idle_exit_seconds,
     )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if _is_healthy(url):
-            logger.info("Started %s at %s", service.name, url)
-            return url
-        time.sleep(0.1)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        stop_process(psutil.Process(process.pid))
+    url, started = f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+    if _becomes_healthy(url, started, START_TIMEOUT_SECONDS):
+        logger.info("Started %s at %s", service.name, url)
+        return url
+    stop_process(started)
     _record_path(service).unlink(missing_ok=True)
     raise ServiceError(f"The local {service.name} did not start; its log is {log_path}")
 
@@ -136,6 +138,15 @@ def _record_path(service: LocalService) -> Path:
 
 def _url(record: Record) -> str:
     return f"http://127.0.0.1:{record['port']}"
+
+
+def _becomes_healthy(url: str, process: psutil.Process, timeout_seconds: float) -> bool:
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline and is_alive(process.pid):
+        if _is_healthy(url):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _is_healthy(url: str) -> bool:
