@@ -7,6 +7,7 @@ too old, whatever the reason. Mage then starts another one, with a job queue tha
 ended ends too: beside that of the next server, it would run everything twice.
 """
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -78,6 +79,8 @@ def _with_heartbeat(original: Callable[..., Any], server_pid: int) -> Callable[.
 def _ending_with_its_loop(original: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(original)
     def run_scheduler() -> None:
+        # Started again, it is forked from the server's running event loop, and blocks would wait in a copy of it.
+        asyncio.set_event_loop(asyncio.new_event_loop())
         start_heartbeat()
         try:
             original()

@@ -1,6 +1,7 @@
 """Tables in DuckDB: replaced whole or appended to, in one transaction, with declared types."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.2
+# DuckDB names the process that has the file open: "Conflicting lock is held in /usr/bin/python3 (PID 12)".
+_HOLDER = re.compile(r"held in (.+? \(PID \d+\))")
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,11 @@ def connect(database: str) -> Iterator[duckdb.DuckDBPyConnection]:
             if "lock" not in str(error).lower():
                 raise
             if time.monotonic() >= deadline:
+                holder = _HOLDER.search(str(error))
                 raise ServiceError(
-                    f"The database {Path(database).name} is locked by another process for more than "
-                    f"{LOCK_TIMEOUT_SECONDS} s; close the program or the notebook kernel that has it open"
-                ) from error
+                    f"The database {Path(database).name} is locked by {holder[1] if holder else 'another process'} for "
+                    f"more than {LOCK_TIMEOUT_SECONDS} s; close the program or the notebook kernel that has it open"
+                ) from None
             time.sleep(POLL_SECONDS)
     try:
         yield connection
