@@ -31,11 +31,11 @@ from evals.cases import HALVES, PROMPTS, Case, all_cases, survival_model
 from evals.evaluation import Outcome, Score, evaluate, score
 from stack.console import Console
 from workflows.ai_blocks.client import OpenAIModel, model_name
-from workflows.ai_blocks.local_model import local_model_path
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
 from workflows.common.local_services import stop_services
 from workflows.common.settings import Settings, get_settings
+from workflows.local_llm.model import local_model_path
 from workflows.sql_python.passenger_files import load_passengers
 
 LOCAL = "local"

@@ -18,12 +18,12 @@ import openai
 
 from workflows.ai_blocks.completions import Completion, read_completion
 from workflows.ai_blocks.limits import CallLimits
-from workflows.ai_blocks.local_model import LLM_SERVER, local_model_identity, local_model_name
 from workflows.ai_blocks.prompts import Message
 from workflows.ai_blocks.request_options import RequestOptions
 from workflows.common.errors import ServiceError
 from workflows.common.local_services import ensure_service
 from workflows.common.settings import Settings
+from workflows.local_llm.model import LLM_SERVER, local_model_identity, local_model_name
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import pytest
 from tests.provider import Provider, answer, failure, trickle
 from workflows.ai_blocks import client as client_module
 from workflows.ai_blocks.client import MAX_RETRIES, OpenAIModel, RequestTooLargeError, probe, public_address
-from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.ai_blocks.request_options import REASONING_TOKENS
 from workflows.common.errors import ServiceError
 from workflows.common.settings import Settings
+from workflows.local_llm.model import LLM_SERVER
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]

@@ -9,10 +9,10 @@ import requests
 
 from workflows.ai_blocks.answers import ask
 from workflows.ai_blocks.client import OpenAIModel, RequestTooLargeError, probe
-from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.ai_blocks.prompts import Prompt
 from workflows.common.local_services import ensure_service, running_service, stop_services
 from workflows.common.settings import get_settings
+from workflows.local_llm.model import LLM_SERVER
 
 SCHEMA = {
     "type": "object",
