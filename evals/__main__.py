@@ -30,7 +30,7 @@ from unittest.mock import patch
 from evals.cases import HALVES, PROMPTS, Case, all_cases, survival_model
 from evals.evaluation import Outcome, Score, evaluate, score
 from stack.console import Console
-from workflows.ai_blocks.client import OpenAIModel, model_name
+from workflows.ai_blocks.client import LanguageModel, model_name
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
 from workflows.common.local_services import stop_services
@@ -92,7 +92,7 @@ def measure(model: str | None, cases: Sequence[Case], console: Console) -> Resul
     result = Result(model or model_name(get_settings()))
     try:
         with settings_of(model) as settings:
-            for outcome in evaluate(cases, OpenAIModel(settings), settings.max_llm_calls_at_once):
+            for outcome in evaluate(cases, LanguageModel(settings), settings.max_llm_calls_at_once):
                 result.outcomes.append(outcome)
                 if len(result.outcomes) % OUTCOMES_BETWEEN_LINES == 0:
                     console.say(f"  {len(result.outcomes)} of {len(cases)} answered")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from workflows.ai_blocks import usage
 from workflows.ai_blocks.cache import AnswerCache
 from workflows.ai_blocks.checks import Check
-from workflows.ai_blocks.client import LanguageModel, OpenAIModel, RequestTooLargeError
+from workflows.ai_blocks.client import LanguageModel, RequestTooLargeError
 from workflows.ai_blocks.completions import Completion, has_begun_object, parse_json_object
 from workflows.ai_blocks.prompts import Message, Prompt, as_json, load_prompt
 from workflows.ai_blocks.untrusted import as_data, sanitised
@@ -186,7 +186,7 @@ class _Question:
 
 
 def _ask_or_reuse(question: _Question, settings: Settings, spent: list[Completion]) -> Answer:
-    model = OpenAIModel(settings)
+    model = LanguageModel(settings)
     if not settings.llm_cache:
         return _ask_model(question, model, settings.llm_context_tokens, spent)
     cache = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes, settings.llm_wait_seconds)
