@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 LOCKS = 4096
 # Age at which temporary files of processes that were killed while writing are removed.
 ABANDONED_SECONDS = 3600
-# Share of the size that is left after old answers were removed, so that not every new answer removes another.
-SHARE_KEPT = 0.9
 
 
 class AnswerCache:
@@ -55,18 +53,15 @@ class AnswerCache:
         """
         folder = self._folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{int(key, 16) % LOCKS}.lock")
         try:
-            lock.acquire(timeout=self._wait_seconds)
+            lock = FileLock(folder / f"{int(key, 16) % LOCKS}.lock").acquire(timeout=self._wait_seconds)
         except Timeout:
             raise ServiceError(
                 "The language model was not called: another process has been asking the same for "
                 f"{self._wait_seconds:g} s (LLM_WAIT_SECONDS)"
             ) from None
-        try:
+        with lock:
             yield
-        finally:
-            lock.release()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the value of a key, None where there is none or it cannot be read."""
@@ -84,19 +79,8 @@ class AnswerCache:
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         """Keep a JSON value, and remove old ones beyond the size."""
         write_text_atomically(self._path(key), json.dumps(value, ensure_ascii=False))
-        with FileLock(self._folder / "size.lock"):
-            answers = list(self._folder.glob("*.json"))
-            if _size_bytes(answers) > self._max_bytes:
-                remove_old(answers, Retention(max_bytes=int(self._max_bytes * SHARE_KEPT)))
-            remove_old(self._folder.glob(".*.json.*"), Retention(keep=0, min_age_seconds=ABANDONED_SECONDS))
+        remove_old(self._folder.glob("*.json"), Retention(max_bytes=self._max_bytes))
+        remove_old(self._folder.glob(".*.json.*"), Retention(max_age_seconds=ABANDONED_SECONDS))
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.json"
-
-
-def _size_bytes(paths: list[Path]) -> int:
-    size = 0
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            size += path.stat().st_size
-    return size

@@ -49,6 +49,11 @@ def as_json(value: Any) -> str:
 _JINJA.filters["json"] = as_json
 
 
+def object_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of an object that has all of these fields, each with its own schema, and no other."""
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
 def _declared_check(entry: Any) -> DeclaredCheck:
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise ValueError(f"a check is written as {{name: options}}, not {entry!r:.60}")
@@ -125,12 +130,7 @@ class Prompt(_Strict):
     @cached_property
     def schema_(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of an answer."""
-        return {
-            "type": "object",
-            "properties": self.output.format,
-            "required": list(self.output.format),
-            "additionalProperties": False,
-        }
+        return object_schema(self.output.format)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -148,8 +148,15 @@ class Prompt(_Strict):
         if wrong:
             raise InvalidInputError(f"The prompt {self.name} has other inputs", wrong)
 
-    def messages(self, inputs: Mapping[str, Any], with_examples: bool = True) -> list[Message]:
+    def messages(
+        self, inputs: Mapping[str, Any], with_examples: bool = True, refused: str | None = None
+    ) -> list[Message]:
         """Return the conversation that asks the question; the parts that never change come first.
+
+        Args:
+            inputs: JSON value for each input.
+            with_examples: Whether the examples are shown.
+            refused: Why the last answer was refused; small models would repeat a refused answer that they see.
 
         Raises:
             InvalidInputError: the template uses something that the inputs do not have.
@@ -158,7 +165,10 @@ class Prompt(_Strict):
         for example in self.examples if with_examples else []:
             turns.append({"role": "user", "content": self.render(self.prompt, example.inputs)})
             turns.append({"role": "assistant", "content": as_json(example.answer)})
-        return [*turns, {"role": "user", "content": self.render(self.prompt, inputs)}]
+        question = self.render(self.prompt, inputs)
+        if refused is not None:
+            question += f"\n(An earlier answer was refused: {refused}.)"
+        return [*turns, {"role": "user", "content": question}]
 
     def render(self, template: str, inputs: Mapping[str, Any]) -> str:
         """Render a Jinja template of this file.
