@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
@@ -47,11 +47,8 @@ class CallLimits:
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._at_once = at_once
-        self._per_minute = per_minute
-        self._wait_seconds = wait_seconds
-        self._clock = clock
-        self._sleep = sleep
+        self._at_once, self._per_minute, self._wait_seconds = at_once, per_minute, wait_seconds
+        self._clock, self._sleep = clock, sleep
 
     def deadline(self) -> float:
         """Return until when a call that begins now may wait, on this object's clock."""
@@ -85,18 +82,12 @@ class CallLimits:
             self._write_starts(max(paused_until, until), starts)
         return True
 
-    @contextlib.contextmanager
-    def _free_place(self, deadline: float) -> Iterator[None]:
-        locks = [FileLock(self._folder / f"call_{number}.lock", timeout=0) for number in range(self._at_once)]
+    def _free_place(self, deadline: float) -> AcquireReturnProxy:
+        """Return a place that nobody holds, as a context manager that gives it back."""
         while True:
-            for lock in random.sample(locks, len(locks)):
-                with contextlib.ExitStack() as held:
-                    try:
-                        held.enter_context(lock)
-                    except Timeout:
-                        continue
-                    yield
-                    return
+            for number in random.sample(range(self._at_once), self._at_once):
+                with contextlib.suppress(Timeout):
+                    return FileLock(self._folder / f"call_{number}.lock").acquire(timeout=0)
             if self._clock() >= deadline:
                 raise ServiceError(
                     f"The language model was not called: all {self._at_once} places (MAX_LLM_CALLS_AT_ONCE) were "
@@ -128,7 +119,7 @@ class CallLimits:
         except (OSError, ValueError, KeyError, TypeError):
             return 0.0, []
         # A pause longer than any call could have asked for was written before the clock was set back.
-        return (paused_until if paused_until <= self._clock() + self._wait_seconds else 0.0), starts
+        return (paused_until if paused_until <= self.deadline() else 0.0), starts
 
     def _write_starts(self, paused_until: float, starts: list[float]) -> None:
         content = json.dumps({"paused_until": paused_until, "starts": starts})
