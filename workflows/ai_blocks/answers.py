@@ -30,48 +30,28 @@ VALIDATION_FORMAT = {"reason": {"type": "string", "maxLength": 200}, "valid": {"
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an attempt was not accepted.
+    """Why an attempt was not accepted."""
 
-    Attributes:
-        check: `format`, the name of a check, or `validation` where the model refused its own answer.
-        reason: In words; the model is told them at the next attempt.
-    """
-
-    check: str
-    reason: str
+    check: str  # `format`, the name of a check, or `validation` where the model refused its own answer.
+    reason: str  # In words; the model is told them at the next attempt.
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of an AI block and where it comes from.
+    """The answer of an AI block and where it comes from."""
 
-    Attributes:
-        values: The fields of the prompt's output format.
-        source: "model", or "facts" where no attempt passed and code made the answer.
-        checked: Field: names of the checks that it passed.
-        unchecked: Fields that no check looks at: the model's own judgement.
-        model: Model that was asked.
-        prompt_version: Version of the prompt file.
-        attempts: Number of calls for an answer.
-        input_tokens: Tokens read in all calls.
-        output_tokens: Tokens written in all calls.
-        seconds: Time of all calls.
-        refusals: Why earlier attempts were refused.
-        cached: Whether the answer was kept from an earlier call, which spent the tokens and seconds.
-    """
-
-    values: dict[str, Any]
-    source: Literal["model", "facts"]
-    checked: dict[str, list[str]]
-    unchecked: list[str]
-    model: str
-    prompt_version: str
-    attempts: int
-    input_tokens: int
-    output_tokens: int
-    seconds: float
-    refusals: list[Refusal]
-    cached: bool = False
+    values: dict[str, Any]  # The fields of the prompt's output format.
+    source: Literal["model", "facts"]  # "facts" where no attempt passed and code made the answer.
+    checked: dict[str, list[str]]  # Field: names of the checks that it passed.
+    unchecked: list[str]  # Fields that no check looks at: the model's own judgement.
+    model: str  # Model that was asked.
+    prompt_version: str  # Version of the prompt file.
+    attempts: int  # Number of calls for an answer.
+    input_tokens: int  # Tokens read in all calls.
+    output_tokens: int  # Tokens written in all calls.
+    seconds: float  # Time of all calls.
+    refusals: list[Refusal]  # Why earlier attempts were refused.
+    cached: bool = False  # Whether it was kept from an earlier call, which spent the tokens and seconds.
 
     def provenance(self) -> dict[str, Any]:
         """Return what every block's output says about its answer, as JSON."""

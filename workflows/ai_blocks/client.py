@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -54,33 +55,19 @@ class RequestTooLargeError(ServiceError):
     """The conversation does not fit into the model's context, or `max_tokens` is larger than the model allows."""
 
 
+@dataclass(frozen=True)
 class LanguageModel:
-    """A model behind the OpenAI protocol.
+    """A model behind the OpenAI protocol."""
 
-    Args:
-        settings: Server, key, model and limits.
-        max_retries: Of connection errors, timeouts, 408, 409 and 5xx, by the openai package.
-        clock: Seconds since 1970; replaced in tests.
-        sleep: Waits the given number of seconds; replaced in tests.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        max_retries: int = MAX_RETRIES,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ):
-        self._settings = settings
-        self._max_retries = max_retries
-        at_once, per_minute = settings.max_llm_calls_at_once, settings.max_llm_calls_per_minute
-        folder, wait_seconds = settings.llm_dir / "limits", settings.llm_wait_seconds
-        self._limits = CallLimits(folder, at_once, per_minute, wait_seconds, clock=clock, sleep=sleep)
+    settings: Settings  # Server, key, model and limits.
+    max_retries: int = MAX_RETRIES  # Of connection errors, timeouts, 408, 409 and 5xx, by the openai package.
+    clock: Callable[[], float] = time.time  # Seconds since 1970; replaced in tests, as is the next.
+    sleep: Callable[[float], None] = time.sleep
 
     @property
     def identity(self) -> str:
         """Which model this is, and where: another one gives other answers."""
-        settings = self._settings
+        settings = self.settings
         if settings.uses_local_llm:
             return f"local {local_model_identity(settings)}"
         extra = json.dumps(settings.llm_extra_parameters, sort_keys=True)
@@ -89,7 +76,7 @@ class LanguageModel:
     @property
     def max_attempts(self) -> int | None:
         """How often it is asked for an answer at most; None is as often as the prompt file says."""
-        settings = self._settings
+        settings = self.settings
         is_bundled = settings.uses_local_llm and settings.local_model_path is None
         # Of 88 answers of the bundled model that were refused, one was accepted when it was asked again.
         return settings.llm_max_attempts or (1 if is_bundled else None)
@@ -107,41 +94,44 @@ class LanguageModel:
             RequestTooLargeError: a shorter conversation, or one with a smaller `max_tokens`, may be answered.
             ServiceError: the server could not be reached, or refused.
         """
+        settings = self.settings
         key = f"{self.identity} {json.dumps(schema, sort_keys=True)}"
         options = _LEARNED_OPTIONS.get(key, RequestOptions())
-        deadline, pauses = self._limits.deadline(), 0
+        limits = CallLimits(
+            settings.llm_dir / "limits",
+            settings.max_llm_calls_at_once,
+            settings.max_llm_calls_per_minute,
+            settings.llm_wait_seconds,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+        deadline, pauses = limits.deadline(), 0
         while True:
-            with self._limits.place(deadline):
+            with limits.place(deadline):
                 try:
                     completion = self._send(options.request(messages, schema, max_tokens, temperature))
                     _LEARNED_OPTIONS[key] = options
                     return completion
-                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                    adapted = options.adapted(f"{_message(error)} {error.param or ''}")
-                    if adapted is None:
-                        raise ServiceError(self._explain(error)) from None
+                except openai.APIError as caught:
+                    error = caught
+                is_refused = isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError)
+                adapted = options.adapted(f"{_message(error)} {error.param or ''}") if is_refused else None
+                if adapted is not None:
                     options = adapted
-                except openai.RateLimitError as error:
+                # A quota that is used up does not come back by waiting.
+                elif isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
                     pauses += 1
-                    self._pause(error, pauses, deadline)
-                except openai.APIError as error:
-                    raise ServiceError(self._explain(error)) from None
-
-    def _pause(self, error: openai.RateLimitError, pauses: int, deadline: float) -> None:
-        """Pause the calls of all processes: for as long as the server asks (RFC 9110), and longer each time."""
-        # A quota that is used up does not come back by waiting.
-        if error.code == "insufficient_quota":
-            raise ServiceError(self._explain(error)) from None
-        growing = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(pauses - 1, 10)) * random.uniform(0.75, 1.25)
-        seconds = max(growing, _retry_after_seconds(error.response.headers.get("retry-after", "")))
-        if not self._limits.pause(seconds, deadline):
-            limit = f"waiting longer than {self._settings.llm_wait_seconds:g} s (LLM_WAIT_SECONDS)"
-            raise ServiceError(f"{self._explain(error)}; it would mean {limit}") from None
-        logger.warning("%s; all calls pause for %.1f s", self._explain(error), seconds)
+                    seconds = _pause_seconds(error.response.headers.get("retry-after", ""), pauses)
+                    if not limits.pause(seconds, deadline):
+                        limit = f"{settings.llm_wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                        raise ServiceError(f"{self._explain(error)}; it would mean waiting longer than {limit}")
+                    logger.warning("%s; all calls pause for %.1f s", self._explain(error), seconds)
+                else:
+                    raise ServiceError(self._explain(error))
 
     def _send(self, request: Mapping[str, Any]) -> Completion:
         # Asked before each call: a local server that ended while idle is started again.
-        local_url = f"{ensure_service(LLM_SERVER)}/v1" if self._settings.uses_local_llm else None
+        local_url = f"{ensure_service(LLM_SERVER)}/v1" if self.settings.uses_local_llm else None
         # A thread of its own: the calling thread may run an event loop, as the kernel of Mage's editor does.
         with ThreadPoolExecutor(1) as executor:
             return executor.submit(asyncio.run, self._request(request, local_url)).result()
@@ -153,7 +143,7 @@ class LanguageModel:
             openai.APIError: the server refused, or cannot be reached.
             ServiceError: it does not answer in time or by the protocol, has no such model, or the settings name none.
         """
-        settings = self._settings
+        settings = self.settings
         # A proxy that the environment names cannot reach this machine's own addresses.
         async with _TimedClient(settings.llm_timeout_seconds, trust_env=local_url is None) as http:
             client = self._client(http, local_url)
@@ -184,7 +174,7 @@ class LanguageModel:
         return read_completion(answer, model_name(settings), response.elapsed.total_seconds())
 
     def _client(self, http: httpx.AsyncClient, local_url: str | None) -> openai.AsyncOpenAI:
-        settings = self._settings
+        settings = self.settings
         key, version = settings.openai_api_key, settings.openai_api_version
         base_url = local_url or settings.openai_base_url
         if base_url is None and (key is None or version is not None):
@@ -194,7 +184,7 @@ class LanguageModel:
             )
         # Local servers need no key, but the protocol's header has to hold something.
         secret = "none" if key is None or local_url else key.get_secret_value()
-        options: dict[str, Any] = {"api_key": secret, "max_retries": self._max_retries, "http_client": http}
+        options: dict[str, Any] = {"api_key": secret, "max_retries": self.max_retries, "http_client": http}
         try:
             if version is None or local_url:
                 return openai.AsyncOpenAI(base_url=base_url or OPENAI_BASE_URL, **options)
@@ -205,7 +195,7 @@ class LanguageModel:
 
     def _explain(self, problem: openai.APIError | str) -> str:
         """Say in a line what failed and where, without secrets."""
-        settings = self._settings
+        settings = self.settings
         reason = problem if isinstance(problem, str) else _message(problem)
         if isinstance(problem, openai.AuthenticationError):
             reason = "401, the key was refused; check OPENAI_API_KEY"
@@ -301,13 +291,14 @@ def _message(error: openai.APIError) -> str:
     return message if isinstance(message, str) else error.message
 
 
-def _retry_after_seconds(value: str) -> float:
-    """Return what a Retry-After says, in seconds or as a date; 0 where it says nothing."""
+def _pause_seconds(retry_after: str, pauses: int) -> float:
+    """Return how long to pause: what the server asks for (RFC 9110: seconds or a date), and longer each time."""
+    growing = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(pauses - 1, 10)) * random.uniform(0.75, 1.25)
     with contextlib.suppress(ValueError):
-        return float(value)
+        return max(growing, float(retry_after))
     with contextlib.suppress(ValueError):
-        return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    return 0.0
+        return max(growing, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+    return growing
 
 
 async def _offered_models(client: openai.AsyncOpenAI) -> str:

@@ -23,23 +23,14 @@ _UNFINISHED_THOUGHTS = re.compile(
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer of a model.
+    """One answer of a model."""
 
-    Attributes:
-        text: What it wrote; empty where it wrote nothing.
-        model: Name that the server gave to the model that answered.
-        input_tokens: Tokens read, as counted by the server; 0 where it does not say.
-        output_tokens: Tokens written.
-        seconds: Time of the request that was answered, without waiting and failed requests.
-        is_cut: Whether it ended at the limit of tokens.
-    """
-
-    text: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    seconds: float
-    is_cut: bool = False
+    text: str  # What it wrote; empty where it wrote nothing.
+    model: str  # Name that the server gave to the model that answered.
+    input_tokens: int  # Tokens read, as counted by the server; 0 where it does not say.
+    output_tokens: int  # Tokens written.
+    seconds: float  # Time of the request that was answered, without waiting and failed requests.
+    is_cut: bool = False  # Whether it ended at the limit of tokens.
 
 
 def read_completion(body: Any, model: str, seconds: float) -> Completion:

@@ -22,23 +22,14 @@ KEPT_FILES = 1000
 
 @dataclass(frozen=True)
 class Usage:
-    """Totals over answers.
-
-    Attributes:
-        answers: Number of answers.
-        from_model: Answers of the model; the others were made from the facts.
-        from_cache: Answers that were reused and took no tokens.
-        input_tokens: Tokens read by the model.
-        output_tokens: Tokens written by the model.
-        seconds: Time spent in the model's server.
-    """
+    """Totals over answers."""
 
     answers: int = 0
-    from_model: int = 0
-    from_cache: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    seconds: float = 0.0
+    from_model: int = 0  # The others were made from the facts.
+    from_cache: int = 0  # Answers that were reused and took no tokens.
+    input_tokens: int = 0  # Read by the model.
+    output_tokens: int = 0  # Written by the model.
+    seconds: float = 0.0  # Spent in the model's server.
 
     def __str__(self) -> str:
         return (
