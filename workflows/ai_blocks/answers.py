@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from workflows.ai_blocks import usage
 from workflows.ai_blocks.cache import AnswerCache
-from workflows.ai_blocks.checks import Check
+from workflows.ai_blocks.checks import Check, Refusal
 from workflows.ai_blocks.client import LanguageModel, RequestTooLargeError
 from workflows.ai_blocks.completions import Completion, has_begun_object, parse_json_object
 from workflows.ai_blocks.prompts import Message, Prompt, as_json, load_prompt, object_schema
@@ -26,14 +26,6 @@ MAX_REASON_CHARACTERS = 300
 # Conservative for English, whose tokens have about four characters.
 CHARACTERS_PER_TOKEN = 3
 VALIDATION_FORMAT = {"reason": {"type": "string", "maxLength": 200}, "valid": {"type": "boolean"}}
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why an attempt was not accepted."""
-
-    check: str  # `format`, the name of a check, or `validation` where the model refused its own answer.
-    reason: str  # In words; the model is told them at the next attempt.
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,7 @@ class _Question:
             for field, value in prompt.fallback.items()
         }
         self._fallback = {**of_file, **fallback}
-        if (problem := prompt.format_problem(self._fallback)) is not None:
+        if problem := prompt.format_problem(self._fallback):
             raise InvalidInputError(f"The fallback does not fit the output format of {prompt.name}: {problem}")
         self.completions: list[Completion] = []
         self._refusals: list[Refusal] = []
@@ -141,7 +133,7 @@ class _Question:
             with contextlib.suppress(ValidationError):
                 kept = TypeAdapter(Answer).validate_python(cache.get(key))
                 values = kept.values if kept.source == "model" else None
-                if values is None or self._refusal(values) is None:
+                if values is None or prompt.refusal(values, self._inputs, self._checks) is None:
                     return replace(kept, **self._accepted(values), cached=True)
             answer = self.ask_model()
             # A larger context, or a server that writes something, would answer better.
@@ -177,7 +169,12 @@ class _Question:
             attempts += 1
             self.completions.append(completion)
             values = None if completion.is_cut else parse_json_object(completion.text, prompt.output.format)
-            refusal = _unreadable(completion) if values is None else self._refusal(values) or self._validation(values)
+            if values is None:
+                form = "not a whole JSON object" if completion.text.strip() else "empty"
+                form = "too long and cut off" if completion.is_cut else form
+                refusal: Refusal | None = Refusal("format", f"the answer was {form}")
+            else:
+                refusal = prompt.refusal(values, self._inputs, self._checks) or self._own_validation(values)
             if refusal is not None:
                 values = None
                 # The reason goes into the next prompt, the log and the output, so it is data like any input.
@@ -209,16 +206,7 @@ class _Question:
         characters = sum(len(message["content"]) for message in messages)
         return context_tokens is None or characters <= (context_tokens - max_tokens) * CHARACTERS_PER_TOKEN
 
-    def _refusal(self, values: Mapping[str, Any]) -> Refusal | None:
-        """Return why code does not accept an answer, None where it does."""
-        if (problem := self._prompt.format_problem(values)) is not None:
-            return Refusal("format", problem)
-        for check in self._checks:
-            if (problem := check.problem(values, self._inputs)) is not None:
-                return Refusal(check.name, problem)
-        return None
-
-    def _validation(self, values: Mapping[str, Any]) -> Refusal | None:
+    def _own_validation(self, values: Mapping[str, Any]) -> Refusal | None:
         """Have the model judge its answer by the rule in `output.validation`; return why it is refused."""
         prompt = self._prompt
         if prompt.output.validation is None:
@@ -244,12 +232,6 @@ class _Question:
             checked.setdefault(check.checked_field, []).append(check.name)
         unchecked = [field for field in self._prompt.output.format if field not in checked]
         return {"values": values, "source": "model", "checked": checked, "unchecked": unchecked}
-
-
-def _unreadable(completion: Completion) -> Refusal:
-    if completion.is_cut:
-        return Refusal("format", "the answer was too long and cut off")
-    return Refusal("format", f"the answer was {'not a whole JSON object' if completion.text.strip() else 'empty'}")
 
 
 def _record_usage(settings: Settings, pipeline_run_id: int | None, entry: Mapping[str, Any]) -> None:

@@ -1,8 +1,4 @@
-"""Checks of a model's answer, declared in the prompt file: each says what is wrong, or nothing.
-
-    checks:
-    - equals: {field: outcome, input: prediction.outcome}
-    - numbers: {field: "reasons[].text", inputs: [prediction, facts]}
+"""Checks of a model's answer: each says what is wrong, or nothing. `prompts/README.md` explains those of prompt files.
 
 Paths lead into the answer and the inputs; `[]` stands for every item of a list.
 """
@@ -61,6 +57,14 @@ def _compilable(text: str) -> str:
 
 Path = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\[\])?(\.[A-Za-z_]\w*(\[\])?)*$")]
 Pattern = Annotated[str, AfterValidator(_compilable)]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an attempt was not accepted."""
+
+    check: str  # `format`, the name of a check, or `validation` where the model refused its own answer.
+    reason: str  # In words; the model is told them at the next attempt.
 
 
 @dataclass(frozen=True)
