@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from workflows.ai_blocks.numbers import unknown_number
 from workflows.ai_blocks.untrusted import printable
+from workflows.common.numbers import unknown_number
 
 Values = Mapping[str, Any]
 
