@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from workflows.ai_blocks.cache import AnswerCache
 from workflows.ai_blocks.checks import Check, Refusal
 from workflows.ai_blocks.client import LanguageModel, RequestTooLargeError
 from workflows.ai_blocks.completions import Completion, has_begun_object, parse_json_object
-from workflows.ai_blocks.prompts import Message, Prompt, as_json, load_prompt, object_schema
+from workflows.ai_blocks.prompts import Prompt, as_json, load_prompt, object_schema
 from workflows.ai_blocks.untrusted import as_data, sanitised
 from workflows.common.errors import InvalidInputError, ServiceError
 from workflows.common.settings import Settings, get_settings
@@ -146,6 +147,7 @@ class _Question:
         """Ask until an answer is accepted, as often as the prompt file and the model allow."""
         prompt, model = self._prompt, self._model
         values: dict[str, Any] | None = None
+        context_tokens = self._settings.llm_context_tokens or math.inf
         attempts, max_tokens, largest, with_examples = 0, prompt.model.max_tokens, MAX_TOKENS, bool(prompt.examples)
         max_attempts = min(prompt.max_attempts, model.max_attempts or prompt.max_attempts)
         while values is None and attempts < max_attempts:
@@ -153,7 +155,8 @@ class _Question:
             messages = prompt.messages(self._inputs, with_examples, refused)
             temperature = prompt.model.retry_temperature if attempts else prompt.model.temperature
             try:
-                if not self._fits(messages, max_tokens):
+                characters = sum(len(message["content"]) for message in messages)
+                if characters > (context_tokens - max_tokens) * CHARACTERS_PER_TOKEN:
                     raise RequestTooLargeError("the prompt does not fit into LLM_CONTEXT_TOKENS")
                 completion = model.complete(messages, prompt.schema_, max_tokens, temperature)
             except RequestTooLargeError as error:
@@ -200,11 +203,6 @@ class _Question:
             name: sum(getattr(completion, name) for completion in self.completions)
             for name in ("input_tokens", "output_tokens", "seconds")
         }
-
-    def _fits(self, messages: Sequence[Message], max_tokens: int) -> bool:
-        context_tokens = self._settings.llm_context_tokens
-        characters = sum(len(message["content"]) for message in messages)
-        return context_tokens is None or characters <= (context_tokens - max_tokens) * CHARACTERS_PER_TOKEN
 
     def _own_validation(self, values: Mapping[str, Any]) -> Refusal | None:
         """Have the model judge its answer by the rule in `output.validation`; return why it is refused."""

@@ -97,14 +97,9 @@ class LanguageModel:
         settings = self.settings
         key = f"{self.identity} {json.dumps(schema, sort_keys=True)}"
         options = _LEARNED_OPTIONS.get(key, RequestOptions())
-        limits = CallLimits(
-            settings.llm_dir / "limits",
-            settings.max_llm_calls_at_once,
-            settings.max_llm_calls_per_minute,
-            settings.llm_wait_seconds,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
+        folder, wait_seconds = settings.llm_dir / "limits", settings.llm_wait_seconds
+        at_once, per_minute = settings.max_llm_calls_at_once, settings.max_llm_calls_per_minute
+        limits = CallLimits(folder, at_once, per_minute, wait_seconds, self.clock, self.sleep)
         deadline, pauses = limits.deadline(), 0
         while True:
             with limits.place(deadline):
@@ -123,7 +118,7 @@ class LanguageModel:
                     pauses += 1
                     seconds = _pause_seconds(error.response.headers.get("retry-after", ""), pauses)
                     if not limits.pause(seconds, deadline):
-                        limit = f"{settings.llm_wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                        limit = f"{wait_seconds:g} s (LLM_WAIT_SECONDS)"
                         raise ServiceError(f"{self._explain(error)}; it would mean waiting longer than {limit}")
                     logger.warning("%s; all calls pause for %.1f s", self._explain(error), seconds)
                 else:
