@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -79,8 +79,12 @@ def ask(
     """
     settings = get_settings()
     prompt = load_prompt(prompt) if isinstance(prompt, str) else prompt
-    asked = model or LanguageModel(settings)
-    question = _Question(prompt, inputs, fallback=fallback or {}, checks=checks, model=asked, settings=settings)
+    prompt.check_inputs(inputs)
+    inputs = sanitised(inputs)
+    by_code = {**prompt.rendered_fallback(inputs), **(fallback or {})}
+    if problem := prompt.format_problem(by_code):
+        raise InvalidInputError(f"The fallback does not fit the output format of {prompt.name}: {problem}")
+    question = _Question(prompt, inputs, by_code, [*prompt.checks, *checks], model or LanguageModel(settings), settings)
     if model is not None:
         return question.ask_model()
     try:
@@ -97,44 +101,30 @@ def ask(
     return answer
 
 
+@dataclass
 class _Question:
     """A prompt with its inputs, what decides whether an answer is accepted, and the attempts so far."""
 
-    def __init__(
-        self,
-        prompt: Prompt,
-        inputs: Mapping[str, Any],
-        *,
-        fallback: Mapping[str, Any],
-        checks: Sequence[Check],
-        model: LanguageModel,
-        settings: Settings,
-    ):
-        prompt.check_inputs(inputs)
-        self._prompt, self._model, self._settings = prompt, model, settings
-        self._inputs: dict[str, Any] = sanitised(inputs)
-        self._checks: tuple[Check, ...] = (*prompt.checks, *checks)
-        of_file = {
-            field: prompt.render(value, self._inputs) if isinstance(value, str) else value
-            for field, value in prompt.fallback.items()
-        }
-        self._fallback = {**of_file, **fallback}
-        if problem := prompt.format_problem(self._fallback):
-            raise InvalidInputError(f"The fallback does not fit the output format of {prompt.name}: {problem}")
-        self.completions: list[Completion] = []
-        self._refusals: list[Refusal] = []
+    prompt: Prompt
+    inputs: Mapping[str, Any]
+    fallback: Mapping[str, Any]
+    checks: Sequence[Check]
+    model: LanguageModel
+    settings: Settings
+    completions: list[Completion] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
 
     def ask_once(self) -> Answer:
         """Return the answer that is kept and still passes, else ask the model and keep what it answers."""
-        settings, prompt = self._settings, self._prompt
+        settings, prompt = self.settings, self.prompt
         cache = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes, settings.llm_wait_seconds)
-        identity = {"prompt": prompt.name, "fingerprint": prompt.fingerprint, "model": self._model.identity}
-        key = cache.key({**identity, "inputs": self._inputs})
+        identity = {"prompt": prompt.name, "fingerprint": prompt.fingerprint, "model": self.model.identity}
+        key = cache.key({**identity, "inputs": self.inputs})
         with cache.locked(key):
             with contextlib.suppress(ValidationError):
                 kept = TypeAdapter(Answer).validate_python(cache.get(key))
                 values = kept.values if kept.source == "model" else None
-                if values is None or prompt.refusal(values, self._inputs, self._checks) is None:
+                if values is None or prompt.refusal(values, self.inputs, self.checks) is None:
                     return replace(kept, **self._accepted(values), cached=True)
             answer = self.ask_model()
             # A larger context, or a server that writes something, would answer better.
@@ -145,14 +135,14 @@ class _Question:
 
     def ask_model(self) -> Answer:
         """Ask until an answer is accepted, as often as the prompt file and the model allow."""
-        prompt, model = self._prompt, self._model
+        prompt, model = self.prompt, self.model
         values: dict[str, Any] | None = None
-        context_tokens = self._settings.llm_context_tokens or math.inf
+        context_tokens = self.settings.llm_context_tokens or math.inf
         attempts, max_tokens, largest, with_examples = 0, prompt.model.max_tokens, MAX_TOKENS, bool(prompt.examples)
         max_attempts = min(prompt.max_attempts, model.max_attempts or prompt.max_attempts)
         while values is None and attempts < max_attempts:
-            refused = self._refusals[-1].reason if self._refusals else None
-            messages = prompt.messages(self._inputs, with_examples, refused)
+            refused = self.refusals[-1].reason if self.refusals else None
+            messages = prompt.messages(self.inputs, with_examples, refused)
             temperature = prompt.model.retry_temperature if attempts else prompt.model.temperature
             try:
                 characters = sum(len(message["content"]) for message in messages)
@@ -166,7 +156,7 @@ class _Question:
                     with_examples = False
                 else:
                     logger.warning("%s: %s", prompt.name, error)
-                    self._refusals.append(Refusal("context", str(error)[:MAX_REASON_CHARACTERS]))
+                    self.refusals.append(Refusal("context", str(error)[:MAX_REASON_CHARACTERS]))
                     break
                 continue
             attempts += 1
@@ -177,13 +167,13 @@ class _Question:
                 form = "too long and cut off" if completion.is_cut else form
                 refusal: Refusal | None = Refusal("format", f"the answer was {form}")
             else:
-                refusal = prompt.refusal(values, self._inputs, self._checks) or self._own_validation(values)
+                refusal = prompt.refusal(values, self.inputs, self.checks) or self._own_validation(values)
             if refusal is not None:
                 values = None
                 # The reason goes into the next prompt, the log and the output, so it is data like any input.
                 refusal = replace(refusal, reason=as_data(refusal.reason)[:MAX_REASON_CHARACTERS])
                 logger.info("%s: attempt %d refused by %s: %s", prompt.name, attempts, refusal.check, refusal.reason)
-                self._refusals.append(refusal)
+                self.refusals.append(refusal)
             if completion.is_cut and not has_begun_object(completion.text):
                 # A model that thinks first may need many times the tokens of its answer.
                 max_tokens = min(largest, 4 * max_tokens)
@@ -194,7 +184,7 @@ class _Question:
             model=name,
             prompt_version=prompt.version,
             attempts=attempts,
-            refusals=self._refusals,
+            refusals=self.refusals,
         )
 
     def totals(self) -> dict[str, Any]:
@@ -206,14 +196,14 @@ class _Question:
 
     def _own_validation(self, values: Mapping[str, Any]) -> Refusal | None:
         """Have the model judge its answer by the rule in `output.validation`; return why it is refused."""
-        prompt = self._prompt
+        prompt = self.prompt
         if prompt.output.validation is None:
             return None
         rule = f"Judge an answer by this rule: {prompt.output.validation}"
         rule += " Say in one sentence why, then whether it is valid."
-        asked = f"{prompt.render(prompt.prompt, self._inputs)}\n\nAnswer to judge: {as_json(values)}"
+        asked = f"{prompt.render(prompt.prompt, self.inputs)}\n\nAnswer to judge: {as_json(values)}"
         messages = [{"role": "system", "content": rule}, {"role": "user", "content": asked}]
-        completion = self._model.complete(messages, object_schema(VALIDATION_FORMAT), prompt.model.max_tokens, 0.0)
+        completion = self.model.complete(messages, object_schema(VALIDATION_FORMAT), prompt.model.max_tokens, 0.0)
         self.completions.append(completion)
         judged = parse_json_object(completion.text, VALIDATION_FORMAT) or {}
         if judged.get("valid") is True:
@@ -223,12 +213,12 @@ class _Question:
     def _accepted(self, values: dict[str, Any] | None) -> dict[str, Any]:
         """Return the fields of an `Answer` by the model, or by code where the model has none that is accepted."""
         if values is None:
-            by_code = {field: ["computed"] for field in self._fallback}
-            return {"values": self._fallback, "source": "facts", "checked": by_code, "unchecked": []}
+            by_code = {name: ["computed"] for name in self.fallback}
+            return {"values": self.fallback, "source": "facts", "checked": by_code, "unchecked": []}
         checked: dict[str, list[str]] = {}
-        for check in self._checks:
+        for check in self.checks:
             checked.setdefault(check.checked_field, []).append(check.name)
-        unchecked = [field for field in self._prompt.output.format if field not in checked]
+        unchecked = [name for name in self.prompt.output.format if name not in checked]
         return {"values": values, "source": "model", "checked": checked, "unchecked": unchecked}
 
 

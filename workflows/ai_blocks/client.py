@@ -140,7 +140,7 @@ class LanguageModel:
         """
         settings = self.settings
         # A proxy that the environment names cannot reach this machine's own addresses.
-        async with _TimedClient(settings.llm_timeout_seconds, trust_env=local_url is None) as http:
+        async with _TimedClient(timeout=settings.llm_timeout_seconds, trust_env=local_url is None) as http:
             client = self._client(http, local_url)
             if settings.llm_model is None and local_url is None:
                 offered = await _offered_models(client)
@@ -209,13 +209,9 @@ class LanguageModel:
 class _TimedClient(openai.DefaultAsyncHttpxClient):
     """Limits the time of a whole request, its body included; httpx limits only the wait for the next piece."""
 
-    def __init__(self, seconds: float, **options: Any):
-        super().__init__(timeout=None, **options)
-        self._seconds = seconds
-
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(request.extensions["timeout"]["read"]):
                 response = await super().send(request, **options)
                 await response.aread()
         except TimeoutError:

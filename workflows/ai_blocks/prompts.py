@@ -160,6 +160,11 @@ class Prompt(_Strict):
         except (jinja2.TemplateError, TypeError) as error:
             raise InvalidInputError(f"The prompt {self.name} cannot be rendered: {error}") from error
 
+    def rendered_fallback(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fallback of the file for these inputs; see `render` for the error."""
+        fallback = self.fallback.items()
+        return {name: self.render(value, inputs) if isinstance(value, str) else value for name, value in fallback}
+
     def format_problem(self, answer: Any) -> str | None:
         """Say where an answer does not fit the output format, None where it does."""
         error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(self.schema_).iter_errors(answer))
