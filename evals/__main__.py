@@ -30,12 +30,12 @@ from unittest.mock import patch
 from evals.cases import HALVES, PROMPTS, Case, all_cases, survival_model
 from evals.evaluation import Outcome, Score, evaluate, score
 from stack.console import Console
-from workflows.ai_blocks.client import OpenAIModel, model_name
-from workflows.ai_blocks.local_model import local_model_path
+from workflows.ai_blocks.client import LanguageModel, model_name
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
 from workflows.common.local_services import stop_services
 from workflows.common.settings import Settings, get_settings
+from workflows.local_llm.model import local_model_path
 from workflows.sql_python.passenger_files import load_passengers
 
 LOCAL = "local"
@@ -92,7 +92,7 @@ def measure(model: str | None, cases: Sequence[Case], console: Console) -> Resul
     result = Result(model or model_name(get_settings()))
     try:
         with settings_of(model) as settings:
-            for outcome in evaluate(cases, OpenAIModel(settings), settings.max_llm_calls_at_once):
+            for outcome in evaluate(cases, LanguageModel(settings), settings.max_llm_calls_at_once):
                 result.outcomes.append(outcome)
                 if len(result.outcomes) % OUTCOMES_BETWEEN_LINES == 0:
                     console.say(f"  {len(result.outcomes)} of {len(cases)} answered")

@@ -19,12 +19,12 @@ from stack.mage_process import MageProcess, StackError, check_can_start, record_
 from stack.project_check import check_project
 from stack.secrets import Secrets, load_or_create
 from workflows.ai_blocks.client import describe_model, probe
-from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.common.errors import ServiceError
 from workflows.common.local_services import LocalService, ensure_service, stop_services
 from workflows.common.processes import record_process, recorded_process, stop_recorded
 from workflows.common.settings import Settings
 from workflows.ingestion.companies import COMPANIES_API
+from workflows.local_llm.model import LLM_SERVER
 
 TRIGGERS_TIMEOUT_SECONDS = 60
 # Mage's server takes up to ten seconds to end, and so does each service.

@@ -5,7 +5,6 @@ Run as `python -m stack.llm_usage`.
 
 import sys
 from collections.abc import Mapping
-from functools import reduce
 
 from rich.table import Table
 
@@ -22,7 +21,7 @@ def usage_table(used: Mapping[str, Usage], settings: Settings) -> Table:
     table = Table(*columns, box=None, pad_edge=False)
     for name, usage in list(used.items())[-MAX_ROWS:]:
         table.add_row(*_row(_title(name), usage, settings))
-    table.add_row(*_row(f"total of {len(used)}", reduce(Usage.plus, used.values(), Usage()), settings), style="bold")
+    table.add_row(*_row(f"total of {len(used)}", sum(used.values(), Usage()), settings), style="bold")
     return table
 
 

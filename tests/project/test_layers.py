@@ -15,9 +15,10 @@ FOLDER = re.compile(r"`([\w/]+)/`")
 LAYERS: tuple[tuple[tuple[str, ...], set[str]], ...] = (
     (("workflows/common",), {MAGE}),
     (
-        ("workflows/ai_blocks", "workflows/ingestion", "workflows/sql_python", "workflows/spark"),
+        ("workflows/local_llm", "workflows/ingestion", "workflows/sql_python", "workflows/spark"),
         {"workflows/common"},
     ),
+    (("workflows/ai_blocks",), {"workflows/common", "workflows/local_llm"}),
     (("workflows/dynamic_blocks",), {"workflows/common", "workflows/ai_blocks"}),
     (
         ("workflows/survival", "workflows/advice"),

@@ -7,12 +7,12 @@ import psutil
 import pytest
 import requests
 
-from workflows.ai_blocks.local_model import LLM_SERVER
 from workflows.common import local_services
 from workflows.common.local_services import LocalService, ensure_service, running_service, stop_services
 from workflows.common.processes import is_alive, recorded_process
 from workflows.common.settings import get_settings
 from workflows.ingestion.companies import COMPANIES_API
+from workflows.local_llm.model import LLM_SERVER
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from workflows.advice.framework import Framework, Group, newest_framework
 from workflows.ai_blocks.answers import ask
 from workflows.ai_blocks.checks import CodeCheck, stands_in
 from workflows.ai_blocks.client import LanguageModel
-from workflows.ai_blocks.numbers import numbers_in, unknown_number
+from workflows.common.numbers import numbers_in, unknown_number
 from workflows.common.settings import get_settings
 from workflows.common.text import percent
 

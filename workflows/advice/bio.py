@@ -14,9 +14,9 @@ from workflows.advice.framework import Value
 from workflows.ai_blocks.answers import Answer, ask
 from workflows.ai_blocks.checks import stands_in
 from workflows.ai_blocks.client import LanguageModel
-from workflows.ai_blocks.numbers import numbers_in
 from workflows.ai_blocks.untrusted import as_data
 from workflows.common.errors import InvalidInputError
+from workflows.common.numbers import numbers_in
 from workflows.sql_python.passengers import COLUMNS, PORTS, Column, age_band, family_band, parse_value
 
 MAX_BIO_CHARACTERS = 2000

@@ -2,16 +2,19 @@
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from workflows.ai_blocks import usage
 from workflows.ai_blocks.cache import AnswerCache
-from workflows.ai_blocks.checks import Check
-from workflows.ai_blocks.client import LanguageModel, OpenAIModel, RequestTooLargeError
+from workflows.ai_blocks.checks import Check, Refusal
+from workflows.ai_blocks.client import LanguageModel, RequestTooLargeError
 from workflows.ai_blocks.completions import Completion, has_begun_object, parse_json_object
-from workflows.ai_blocks.prompts import Message, Prompt, as_json, load_prompt
+from workflows.ai_blocks.prompts import Prompt, as_json, load_prompt, object_schema
 from workflows.ai_blocks.untrusted import as_data, sanitised
 from workflows.common.errors import InvalidInputError, ServiceError
 from workflows.common.settings import Settings, get_settings
@@ -23,69 +26,30 @@ MAX_TOKENS = 8192
 MAX_REASON_CHARACTERS = 300
 # Conservative for English, whose tokens have about four characters.
 CHARACTERS_PER_TOKEN = 3
-VALIDATION_SCHEMA = {
-    "type": "object",
-    "properties": {"reason": {"type": "string", "maxLength": 200}, "valid": {"type": "boolean"}},
-    "required": ["reason", "valid"],
-    "additionalProperties": False,
-}
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why an attempt was not accepted.
-
-    Attributes:
-        check: `format`, the name of a check, or `validation` where the model refused its own answer.
-        reason: In words; the model is told them at the next attempt.
-    """
-
-    check: str
-    reason: str
+VALIDATION_FORMAT = {"reason": {"type": "string", "maxLength": 200}, "valid": {"type": "boolean"}}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of an AI block and where it comes from.
+    """The answer of an AI block and where it comes from."""
 
-    Attributes:
-        values: The fields of the prompt's output format.
-        source: "model", or "facts" where no attempt passed and code made the answer.
-        checked: Field: names of the checks that it passed.
-        unchecked: Fields that no check looks at: the model's own judgement.
-        model: Model that was asked.
-        prompt_version: Version of the prompt file.
-        attempts: Number of calls for an answer.
-        input_tokens: Tokens read in all calls.
-        output_tokens: Tokens written in all calls.
-        seconds: Time of all calls.
-        refusals: Why earlier attempts were refused.
-        cached: Whether the answer was kept from an earlier call, which spent the tokens and seconds.
-    """
-
-    values: dict[str, Any]
-    source: Literal["model", "facts"]
-    checked: dict[str, list[str]]
-    unchecked: tuple[str, ...]
-    model: str
-    prompt_version: str
-    attempts: int
-    input_tokens: int
-    output_tokens: int
-    seconds: float
-    refusals: tuple[Refusal, ...]
-    cached: bool = False
+    values: dict[str, Any]  # The fields of the prompt's output format.
+    source: Literal["model", "facts"]  # "facts" where no attempt passed and code made the answer.
+    checked: dict[str, list[str]]  # Field: names of the checks that it passed.
+    unchecked: list[str]  # Fields that no check looks at: the model's own judgement.
+    model: str  # Model that was asked.
+    prompt_version: str  # Version of the prompt file.
+    attempts: int  # Number of calls for an answer.
+    input_tokens: int  # Tokens read in all calls.
+    output_tokens: int  # Tokens written in all calls.
+    seconds: float  # Time of all calls.
+    refusals: list[Refusal]  # Why earlier attempts were refused.
+    cached: bool = False  # Whether it was kept from an earlier call, which spent the tokens and seconds.
 
     def provenance(self) -> dict[str, Any]:
         """Return what every block's output says about its answer, as JSON."""
-        kept = {name: value for name, value in asdict(self).items() if name != "values"}
-        return {
-            **kept,
-            "unchecked": list(self.unchecked),
-            "refusals": list(kept["refusals"]),
-            "seconds": round(self.seconds, 3),
-            "tokens": self.input_tokens + self.output_tokens,
-        }
+        said = asdict(self) | {"seconds": round(self.seconds, 3), "tokens": self.input_tokens + self.output_tokens}
+        return {name: value for name, value in said.items() if name != "values"}
 
 
 def ask(
@@ -114,194 +78,148 @@ def ask(
         ServiceError: the model's server could not be reached, or refused.
     """
     settings = get_settings()
-    question = _Question(load_prompt(prompt) if isinstance(prompt, str) else prompt, inputs, fallback or {}, checks)
-    spent: list[Completion] = []
+    prompt = load_prompt(prompt) if isinstance(prompt, str) else prompt
+    prompt.check_inputs(inputs)
+    inputs = sanitised(inputs)
+    by_code = {**prompt.rendered_fallback(inputs), **(fallback or {})}
+    if problem := prompt.format_problem(by_code):
+        raise InvalidInputError(f"The fallback does not fit the output format of {prompt.name}: {problem}")
+    question = _Question(prompt, inputs, by_code, [*prompt.checks, *checks], model or LanguageModel(settings), settings)
     if model is not None:
-        return _ask_model(question, model, settings.llm_context_tokens, spent)
+        return question.ask_model()
     try:
-        answer = _ask_or_reuse(question, settings, spent)
+        answer = question.ask_once() if settings.llm_cache else question.ask_model()
     except ServiceError:
-        if spent:
-            failed = {"source": "failed", "cached": False, **_totals(spent)}
-            _record_usage(settings, pipeline_run_id, {"prompt": question.prompt.name, **failed})
+        if question.completions:
+            failed = {"source": "failed", "cached": False, **question.totals()}
+            _record_usage(settings, pipeline_run_id, {"prompt": prompt.name, **failed})
         raise
-    logger.info("%s: %s", question.prompt.name, _summary(answer))
-    _record_usage(settings, pipeline_run_id, {"prompt": question.prompt.name, **answer.provenance()})
+    came_of_it = f"source {answer.source} after {answer.attempts} attempts of {answer.model}"
+    tokens = f"{answer.input_tokens} tokens read, {answer.output_tokens} written"
+    logger.info("%s: %s, %s%s", prompt.name, came_of_it, tokens, " by an earlier call" if answer.cached else "")
+    _record_usage(settings, pipeline_run_id, {"prompt": prompt.name, **answer.provenance()})
     return answer
 
 
+@dataclass
 class _Question:
-    """A prompt with its inputs, and what decides whether an answer is accepted."""
+    """A prompt with its inputs, what decides whether an answer is accepted, and the attempts so far."""
 
-    def __init__(self, prompt: Prompt, inputs: Mapping[str, Any], fallback: Mapping[str, Any], checks: Sequence[Check]):
-        prompt.check_inputs(inputs)
-        self.prompt = prompt
-        self.inputs: dict[str, Any] = sanitised(inputs)
-        self._checks: tuple[Check, ...] = (*prompt.checks, *checks)
-        of_file = {
-            field: prompt.render(value, self.inputs) if isinstance(value, str) else value
-            for field, value in prompt.fallback.items()
-        }
-        self.fallback = {**of_file, **fallback}
-        if (problem := prompt.format_problem(self.fallback)) is not None:
-            raise InvalidInputError(f"The fallback does not fit the output format of {prompt.name}: {problem}")
-        # Says which input is wrong before the model is called.
-        prompt.messages(self.inputs)
+    prompt: Prompt
+    inputs: Mapping[str, Any]
+    fallback: Mapping[str, Any]
+    checks: Sequence[Check]
+    model: LanguageModel
+    settings: Settings
+    completions: list[Completion] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what makes this question the same as another, the model aside."""
-        return {"prompt": self.prompt.name, "fingerprint": self.prompt.fingerprint, "inputs": self.inputs}
-
-    def refusal(self, values: Mapping[str, Any]) -> Refusal | None:
-        """Say why an answer is not accepted, None where it is."""
-        if (problem := self.prompt.format_problem(values)) is not None:
-            return Refusal("format", problem)
-        for check in self._checks:
-            if (problem := check.problem(values, self.inputs)) is not None:
-                return Refusal(check.name, problem)
-        return None
-
-    def answer(self, values: dict[str, Any] | None, **details: Any) -> Answer:
-        """Return the answer of the model, or the fallback where there is none."""
-        if values is None:
-            by_code = {field: ["computed"] for field in self.fallback}
-            return Answer(self.fallback, "facts", by_code, (), prompt_version=self.prompt.version, **details)
-        checked: dict[str, list[str]] = {}
-        for check in self._checks:
-            checked.setdefault(check.checked_field, []).append(check.name)
-        unchecked = tuple(field for field in self.prompt.output.format if field not in checked)
-        return Answer(values, "model", checked, unchecked, prompt_version=self.prompt.version, **details)
-
-    def reused(self, kept: Mapping[str, Any] | None) -> Answer | None:
-        """Return an answer that was kept, None where there is none that passes."""
-        try:
-            details = {**(kept or {})["details"], "cached": True}
-            details |= {"refusals": tuple(Refusal(**one) for one in details["refusals"])}
-            values = (kept or {})["values"]
-            if values is None or (isinstance(values, dict) and self.refusal(values) is None):
-                return self.answer(values, **details)
-        except (KeyError, TypeError):
-            pass
-        return None
-
-
-def _ask_or_reuse(question: _Question, settings: Settings, spent: list[Completion]) -> Answer:
-    model = OpenAIModel(settings)
-    if not settings.llm_cache:
-        return _ask_model(question, model, settings.llm_context_tokens, spent)
-    cache = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes, settings.llm_wait_seconds)
-    key = cache.key({**question.identity(), "model": model.identity})
-    with cache.locked(key):
-        answer = question.reused(cache.get(key))
-        if answer is None:
-            answer = _ask_model(question, model, settings.llm_context_tokens, spent)
+    def ask_once(self) -> Answer:
+        """Return the answer that is kept and still passes, else ask the model and keep what it answers."""
+        settings, prompt = self.settings, self.prompt
+        cache = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes, settings.llm_wait_seconds)
+        identity = {"prompt": prompt.name, "fingerprint": prompt.fingerprint, "model": self.model.identity}
+        key = cache.key({**identity, "inputs": self.inputs})
+        with cache.locked(key):
+            with contextlib.suppress(ValidationError):
+                kept = TypeAdapter(Answer).validate_python(cache.get(key))
+                values = kept.values if kept.source == "model" else None
+                if values is None or prompt.refusal(values, self.inputs, self.checks) is None:
+                    return replace(kept, **self._accepted(values), cached=True)
+            answer = self.ask_model()
             # A larger context, or a server that writes something, would answer better.
-            if any(completion.text for completion in spent):
-                details = {name: value for name, value in asdict(answer).items() if name in _DETAILS}
-                values = answer.values if answer.source == "model" else None
+            if any(completion.text for completion in self.completions):
                 with _disk_errors_logged("The answer is not kept"):
-                    cache.put(key, {"values": values, "details": details})
-    return answer
+                    cache.put(key, asdict(answer))
+        return answer
 
-
-_DETAILS = ("model", "attempts", "input_tokens", "output_tokens", "seconds", "refusals")
-
-
-def _ask_model(
-    question: _Question, model: LanguageModel, context_tokens: int | None, spent: list[Completion]
-) -> Answer:
-    """Call the model; see `ask`. Every completion is added to `spent`."""
-    prompt = question.prompt
-    refusals: list[Refusal] = []
-    values: dict[str, Any] | None = None
-    attempts, max_tokens, largest = 0, prompt.model.max_tokens, MAX_TOKENS
-    with_examples = _fits(prompt.messages(question.inputs), max_tokens, context_tokens)
-    max_attempts = min(prompt.max_attempts, model.max_attempts or prompt.max_attempts)
-    while values is None and attempts < max_attempts:
-        messages = _with_refusal(prompt.messages(question.inputs, with_examples), refusals)
-        temperature = prompt.model.retry_temperature if attempts else prompt.model.temperature
-        try:
-            if not _fits(messages, max_tokens, context_tokens):
-                raise RequestTooLargeError("the prompt does not fit into LLM_CONTEXT_TOKENS")
-            completion = model.complete(messages, prompt.schema_, max_tokens, temperature)
-        except RequestTooLargeError as error:
-            if max_tokens > prompt.model.max_tokens:
-                max_tokens = largest = prompt.model.max_tokens
-            elif with_examples and prompt.examples:
-                with_examples = False
+    def ask_model(self) -> Answer:
+        """Ask until an answer is accepted, as often as the prompt file and the model allow."""
+        prompt, model = self.prompt, self.model
+        values: dict[str, Any] | None = None
+        context_tokens = self.settings.llm_context_tokens or math.inf
+        attempts, max_tokens, largest, with_examples = 0, prompt.model.max_tokens, MAX_TOKENS, bool(prompt.examples)
+        max_attempts = min(prompt.max_attempts, model.max_attempts or prompt.max_attempts)
+        while values is None and attempts < max_attempts:
+            refused = self.refusals[-1].reason if self.refusals else None
+            messages = prompt.messages(self.inputs, with_examples, refused)
+            temperature = prompt.model.retry_temperature if attempts else prompt.model.temperature
+            try:
+                characters = sum(len(message["content"]) for message in messages)
+                if characters > (context_tokens - max_tokens) * CHARACTERS_PER_TOKEN:
+                    raise RequestTooLargeError("the prompt does not fit into LLM_CONTEXT_TOKENS")
+                completion = model.complete(messages, prompt.schema_, max_tokens, temperature)
+            except RequestTooLargeError as error:
+                if max_tokens > prompt.model.max_tokens:
+                    max_tokens = largest = prompt.model.max_tokens
+                elif with_examples:
+                    with_examples = False
+                else:
+                    logger.warning("%s: %s", prompt.name, error)
+                    self.refusals.append(Refusal("context", str(error)[:MAX_REASON_CHARACTERS]))
+                    break
+                continue
+            attempts += 1
+            self.completions.append(completion)
+            values = None if completion.is_cut else parse_json_object(completion.text, prompt.output.format)
+            if values is None:
+                form = "not a whole JSON object" if completion.text.strip() else "empty"
+                form = "too long and cut off" if completion.is_cut else form
+                refusal: Refusal | None = Refusal("format", f"the answer was {form}")
             else:
-                logger.warning("%s: %s", prompt.name, error)
-                refusals.append(Refusal("context", str(error)[:MAX_REASON_CHARACTERS]))
-                break
-            continue
-        attempts += 1
-        spent.append(completion)
-        values, refusal = _read(question, completion)
-        if values is not None and prompt.output.validation:
-            refusal = _own_validation(question, values, model, spent)
-            values = values if refusal is None else None
-        if refusal is not None:
-            logger.info("%s: attempt %d refused by %s: %s", prompt.name, attempts, refusal.check, refusal.reason)
-            refusals.append(refusal)
-        if completion.is_cut and not has_begun_object(completion.text):
-            # A model that thinks first may need many times the tokens of its answer.
-            max_tokens = min(largest, 4 * max_tokens)
-    name = spent[-1].model if spent else model.identity
-    return question.answer(values, model=name, attempts=attempts, refusals=tuple(refusals), **_totals(spent))
+                refusal = prompt.refusal(values, self.inputs, self.checks) or self._own_validation(values)
+            if refusal is not None:
+                values = None
+                # The reason goes into the next prompt, the log and the output, so it is data like any input.
+                refusal = replace(refusal, reason=as_data(refusal.reason)[:MAX_REASON_CHARACTERS])
+                logger.info("%s: attempt %d refused by %s: %s", prompt.name, attempts, refusal.check, refusal.reason)
+                self.refusals.append(refusal)
+            if completion.is_cut and not has_begun_object(completion.text):
+                # A model that thinks first may need many times the tokens of its answer.
+                max_tokens = min(largest, 4 * max_tokens)
+        name = self.completions[-1].model if self.completions else model.identity
+        return Answer(
+            **self._accepted(values),
+            **self.totals(),
+            model=name,
+            prompt_version=prompt.version,
+            attempts=attempts,
+            refusals=self.refusals,
+        )
 
+    def totals(self) -> dict[str, Any]:
+        """Return the tokens and seconds of all calls."""
+        return {
+            name: sum(getattr(completion, name) for completion in self.completions)
+            for name in ("input_tokens", "output_tokens", "seconds")
+        }
 
-def _fits(messages: Sequence[Message], max_tokens: int, context_tokens: int | None) -> bool:
-    characters = sum(len(message["content"]) for message in messages)
-    return context_tokens is None or characters <= (context_tokens - max_tokens) * CHARACTERS_PER_TOKEN
+    def _own_validation(self, values: Mapping[str, Any]) -> Refusal | None:
+        """Have the model judge its answer by the rule in `output.validation`; return why it is refused."""
+        prompt = self.prompt
+        if prompt.output.validation is None:
+            return None
+        rule = f"Judge an answer by this rule: {prompt.output.validation}"
+        rule += " Say in one sentence why, then whether it is valid."
+        asked = f"{prompt.render(prompt.prompt, self.inputs)}\n\nAnswer to judge: {as_json(values)}"
+        messages = [{"role": "system", "content": rule}, {"role": "user", "content": asked}]
+        completion = self.model.complete(messages, object_schema(VALIDATION_FORMAT), prompt.model.max_tokens, 0.0)
+        self.completions.append(completion)
+        judged = parse_json_object(completion.text, VALIDATION_FORMAT) or {}
+        if judged.get("valid") is True:
+            return None
+        return Refusal("validation", str(judged.get("reason") or "the model did not say that its answer is valid"))
 
-
-def _read(question: _Question, completion: Completion) -> tuple[dict[str, Any] | None, Refusal | None]:
-    """Return the fields of an answer, or None and why it is refused."""
-    values = None if completion.is_cut else parse_json_object(completion.text, question.prompt.output.format)
-    if values is None:
-        reason = "not a whole JSON object" if completion.text.strip() else "empty"
-        return None, Refusal("format", "the answer was " + ("too long and cut off" if completion.is_cut else reason))
-    refusal = question.refusal(values)
-    if refusal is None:
-        return values, None
-    # The reason goes into the next prompt, the log and the output, so it is data like any input.
-    return None, Refusal(refusal.check, as_data(refusal.reason)[:MAX_REASON_CHARACTERS])
-
-
-def _own_validation(
-    question: _Question, values: Mapping[str, Any], model: LanguageModel, spent: list[Completion]
-) -> Refusal | None:
-    """Have the model judge its answer by the sentence in `output.validation`; return why it is refused."""
-    prompt = question.prompt
-    rule = (
-        f"Judge an answer by this rule: {prompt.output.validation} Say in one sentence why, then whether it is valid."
-    )
-    asked = f"{prompt.render(prompt.prompt, question.inputs)}\n\nAnswer to judge: {as_json(values)}"
-    messages = [{"role": "system", "content": rule}, {"role": "user", "content": asked}]
-    completion = model.complete(messages, VALIDATION_SCHEMA, prompt.model.max_tokens, 0.0)
-    spent.append(completion)
-    judged = parse_json_object(completion.text, VALIDATION_SCHEMA["properties"]) or {}  # type: ignore[arg-type]
-    if judged.get("valid") is True:
-        return None
-    reason = str(judged.get("reason") or "the model did not say that its answer is valid")
-    return Refusal("validation", as_data(reason)[:MAX_REASON_CHARACTERS])
-
-
-def _with_refusal(messages: list[Message], refusals: Sequence[Refusal]) -> list[Message]:
-    """Add the reason of the last refusal to the question; small models would repeat a refused answer that they see."""
-    if not refusals:
-        return messages
-    *before, question = messages
-    reason = f"(An earlier answer was refused: {refusals[-1].reason}.)"
-    return [*before, question | {"content": f"{question['content']}\n{reason}"}]
-
-
-def _totals(spent: Sequence[Completion]) -> dict[str, Any]:
-    return {
-        "input_tokens": sum(completion.input_tokens for completion in spent),
-        "output_tokens": sum(completion.output_tokens for completion in spent),
-        "seconds": sum(completion.seconds for completion in spent),
-    }
+    def _accepted(self, values: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the fields of an `Answer` by the model, or by code where the model has none that is accepted."""
+        if values is None:
+            by_code = {name: ["computed"] for name in self.fallback}
+            return {"values": self.fallback, "source": "facts", "checked": by_code, "unchecked": []}
+        checked: dict[str, list[str]] = {}
+        for check in self.checks:
+            checked.setdefault(check.checked_field, []).append(check.name)
+        unchecked = [name for name in self.prompt.output.format if name not in checked]
+        return {"values": values, "source": "model", "checked": checked, "unchecked": unchecked}
 
 
 def _record_usage(settings: Settings, pipeline_run_id: int | None, entry: Mapping[str, Any]) -> None:
@@ -317,10 +235,3 @@ def _disk_errors_logged(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         logger.warning("%s: %s", what, error.strerror)
-
-
-def _summary(answer: Answer) -> str:
-    if answer.cached:
-        return f"reused the answer that {answer.model} gave before (source: {answer.source})"
-    tokens = f"{answer.input_tokens} tokens read, {answer.output_tokens} written"
-    return f"source {answer.source} after {answer.attempts} attempts of {answer.model}, {tokens}"

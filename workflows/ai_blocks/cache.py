@@ -1,72 +1,54 @@
 """Cache of answers, so that the same question is asked once."""
 
-import contextlib
 import hashlib
 import json
-import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
 from workflows.common.retention import Retention, remove_old
 
-logger = logging.getLogger(__name__)
-
 # Questions share a fixed number of lock files; two that share one are asked one after the other.
 LOCKS = 4096
 # Age at which temporary files of processes that were killed while writing are removed.
 ABANDONED_SECONDS = 3600
-# Share of the size that is left after old answers were removed, so that not every new answer removes another.
-SHARE_KEPT = 0.9
 
 
+@dataclass(frozen=True)
 class AnswerCache:
     """One JSON file for each answer; the least recently used are removed first.
 
     Plain files: each is replaced atomically and read without a lock, by any number of processes.
-
-    Args:
-        folder: Folder of the files; created with the first answer.
-        max_bytes: Largest size of all answers together.
-        wait_seconds: Longest wait for a process that asks the same question.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, wait_seconds: float):
-        self._folder = folder
-        self._max_bytes = max_bytes
-        self._wait_seconds = wait_seconds
+    folder: Path
+    max_bytes: int  # Largest size of all answers together.
+    wait_seconds: float  # Longest wait for a process that asks the same question.
 
     @staticmethod
     def key(question: Mapping[str, Any]) -> str:
         """Return the name of a question: the SHA-256 of its JSON."""
         return hashlib.sha256(json.dumps(question, sort_keys=True, default=str).encode()).hexdigest()
 
-    @contextlib.contextmanager
-    def locked(self, key: str) -> Iterator[None]:
-        """Lock a question, so that other processes do not ask it at the same time.
+    def locked(self, key: str) -> AcquireReturnProxy:
+        """Lock a question in a `with` statement, so that other processes do not ask it at the same time.
 
         Raises:
             ServiceError: another process still asks it after the longest wait.
         """
-        folder = self._folder / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{int(key, 16) % LOCKS}.lock")
         try:
-            lock.acquire(timeout=self._wait_seconds)
+            return FileLock(self.folder / "locks" / f"{int(key, 16) % LOCKS}.lock").acquire(timeout=self.wait_seconds)
         except Timeout:
             raise ServiceError(
                 "The language model was not called: another process has been asking the same for "
-                f"{self._wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                f"{self.wait_seconds:g} s (LLM_WAIT_SECONDS)"
             ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the value of a key, None where there is none or it cannot be read."""
@@ -74,29 +56,15 @@ class AnswerCache:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
             os.utime(path)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            logger.warning("The cached answer %s cannot be read and is asked for again: %s", path, type(error).__name__)
+        except (OSError, ValueError):
             return None
         return value if isinstance(value, dict) else None
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         """Keep a JSON value, and remove old ones beyond the size."""
         write_text_atomically(self._path(key), json.dumps(value, ensure_ascii=False))
-        with FileLock(self._folder / "size.lock"):
-            answers = list(self._folder.glob("*.json"))
-            if _size_bytes(answers) > self._max_bytes:
-                remove_old(answers, Retention(max_bytes=int(self._max_bytes * SHARE_KEPT)))
-            remove_old(self._folder.glob(".*.json.*"), Retention(keep=0, min_age_seconds=ABANDONED_SECONDS))
+        remove_old(self.folder.glob("*.json"), Retention(max_bytes=self.max_bytes))
+        remove_old(self.folder.glob(".*.json.*"), Retention(max_age_seconds=ABANDONED_SECONDS))
 
     def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.json"
-
-
-def _size_bytes(paths: list[Path]) -> int:
-    size = 0
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            size += path.stat().st_size
-    return size
+        return self.folder / f"{key}.json"

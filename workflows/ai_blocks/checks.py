@@ -1,8 +1,4 @@
-"""Checks of a model's answer, declared in the prompt file: each says what is wrong, or nothing.
-
-    checks:
-    - equals: {field: outcome, input: prediction.outcome}
-    - numbers: {field: "reasons[].text", inputs: [prediction, facts]}
+"""Checks of a model's answer: each says what is wrong, or nothing. `prompts/README.md` explains those of prompt files.
 
 Paths lead into the answer and the inputs; `[]` stands for every item of a list.
 """
@@ -10,12 +6,12 @@ Paths lead into the answer and the inputs; `[]` stands for every item of a list.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from workflows.ai_blocks.numbers import unknown_number
 from workflows.ai_blocks.untrusted import printable
+from workflows.common.numbers import unknown_number
 
 Values = Mapping[str, Any]
 
@@ -63,22 +59,12 @@ Path = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\[\])?(\.[A-Za-z_]\w*(\[\])?
 Pattern = Annotated[str, AfterValidator(_compilable)]
 
 
-class Check(Protocol):
-    """What an answer has to pass."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why an attempt was not accepted."""
 
-    @property
-    def name(self) -> str:
-        """Name of the check."""
-        ...
-
-    @property
-    def checked_field(self) -> str:
-        """Field of the answer that it looks at."""
-        ...
-
-    def problem(self, answer: Values, inputs: Values) -> str | None:
-        """Say what is wrong with an answer that fits the output format, None if nothing is."""
-        ...
+    check: str  # `format`, the name of a check, or `validation` where the model refused its own answer.
+    reason: str  # In words; the model is told them at the next attempt.
 
 
 @dataclass(frozen=True)
@@ -99,10 +85,14 @@ class DeclaredCheck(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: ClassVar[str]
     field: Path
     inputs: list[Path] = Field(default_factory=list)
     also: list[Path] = Field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Name in prompt files."""
+        return type(self).__name__.lower()
 
     @property
     def checked_field(self) -> str:
@@ -123,16 +113,12 @@ class DeclaredCheck(BaseModel):
 class Equals(DeclaredCheck):
     """The value is that of the input."""
 
-    name = "equals"
-
     def _find(self, value: Any, known: list[Any]) -> str | None:
         return None if value in known else f"has to be {known[0] if known else None!r}"
 
 
 class Numbers(DeclaredCheck):
     """Every number in the text is one of the inputs' numbers, also rounded, in words or as a percentage."""
-
-    name = "numbers"
 
     def _find(self, value: Any, known: list[Any]) -> str | None:
         number = unknown_number(str(value), known)
@@ -142,16 +128,12 @@ class Numbers(DeclaredCheck):
 class Quotes(DeclaredCheck):
     """The text stands word for word in an input."""
 
-    name = "quotes"
-
     def _find(self, value: Any, known: list[Any]) -> str | None:
         return None if any(stands_in(str(value), str(one)) for one in known) else f"{value!r:.80} is not a quote"
 
 
 class Mentions(DeclaredCheck):
     """The text names every one of the inputs' values."""
-
-    name = "mentions"
 
     def _find(self, value: Any, known: list[Any]) -> str | None:
         missing = next((one for one in known if not stands_in(str(one), str(value))), None)
@@ -161,7 +143,6 @@ class Mentions(DeclaredCheck):
 class Avoids(DeclaredCheck):
     """The text contains none of the patterns (regular expressions; case does not count)."""
 
-    name = "avoids"
     patterns: list[Pattern] = Field(min_length=1)
 
     def _find(self, value: Any, known: list[Any]) -> str | None:  # noqa: ARG002
@@ -175,7 +156,6 @@ class States(DeclaredCheck):
     Sentences that match `unless` are left out: they may speak of what did not happen.
     """
 
-    name = "states"
     patterns: dict[str, list[Pattern]] = Field(min_length=2)
     required: bool = True
     unless: Pattern = r"(?!)"
@@ -194,7 +174,6 @@ class States(DeclaredCheck):
 class Signs(DeclaredCheck):
     """The item names one of the input's numbers (at `key`) and says its sign (at `effect`) in the words given."""
 
-    name = "signs"
     key: str
     effect: str
     positive: str
@@ -211,18 +190,17 @@ class Signs(DeclaredCheck):
 class Members(DeclaredCheck):
     """The item is one of the inputs' items; only the named keys are compared."""
 
-    name = "members"
     keys: list[str] = Field(min_length=1)
 
     def _find(self, value: Any, known: list[Any]) -> str | None:
         def compared(item: Values) -> list[str]:
             return [_plain(f"{part:g}" if isinstance(part := item.get(key), float) else str(part)) for key in self.keys]
 
-        return (
-            None
-            if compared(value) in map(compared, known)
-            else f"has {', '.join(compared(value)):.80}, which is unknown"
-        )
+        found = compared(value)
+        return None if found in map(compared, known) else f"has {', '.join(found):.80}, which is unknown"
 
 
-DECLARED = {check.name: check for check in (Equals, Numbers, Quotes, Mentions, Avoids, States, Signs, Members)}
+Check = CodeCheck | DeclaredCheck
+DECLARED = {
+    check.__name__.lower(): check for check in (Equals, Numbers, Quotes, Mentions, Avoids, States, Signs, Members)
+}

@@ -23,49 +23,42 @@ _UNFINISHED_THOUGHTS = re.compile(
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer of a model.
+    """One answer of a model."""
 
-    Attributes:
-        text: What it wrote; empty where it wrote nothing.
-        model: Name that the server gave to the model that answered.
-        input_tokens: Tokens read, as counted by the server; 0 where it does not say.
-        output_tokens: Tokens written.
-        seconds: Time of the request that was answered, without waiting and failed requests.
-        is_cut: Whether it ended at the limit of tokens.
-    """
-
-    text: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    seconds: float
-    is_cut: bool = False
+    text: str  # What it wrote; empty where it wrote nothing.
+    model: str  # Name that the server gave to the model that answered.
+    input_tokens: int  # Tokens read, as counted by the server; 0 where it does not say.
+    output_tokens: int  # Tokens written.
+    seconds: float  # Time of the request that was answered, without waiting and failed requests.
+    is_cut: bool = False  # Whether it ended at the limit of tokens.
 
 
-def read_completion(body: Mapping[str, Any], model: str, seconds: float) -> Completion:
+def read_completion(body: Any, model: str, seconds: float) -> Completion:
     """Read the body of a chat completion as loosely as servers write it.
 
     The answer may stand in `content` as a text or as parts, in the arguments of a tool call, or in the thoughts.
     """
-    choices = body.get("choices")
-    choice, usage = _mapping(choices[0] if isinstance(choices, list) and choices else None), _mapping(body.get("usage"))
-    message = _mapping(choice.get("message"))
-    calls = message.get("tool_calls")
-    function = _mapping(_mapping(calls[0] if isinstance(calls, list) and calls else message).get("function"))
-    candidates = (
-        message.get("content"),
-        function.get("arguments"),
-        message.get("reasoning_content"),
-        message.get("reasoning"),
-    )
+    message = at(body, "choices", 0, "message")
+    arguments = at(message, "tool_calls", 0, "function", "arguments")
+    places = (at(message, "content"), arguments, at(message, "reasoning_content"), at(message, "reasoning"))
     return Completion(
-        text=next((text for text in map(_text, candidates) if text.strip()), ""),
-        model=str(body.get("model") or model),
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
+        text=next((text for text in map(_text, places) if text.strip()), ""),
+        model=str(at(body, "model") or model),
+        input_tokens=_count(at(body, "usage", "prompt_tokens")),
+        output_tokens=_count(at(body, "usage", "completion_tokens")),
         seconds=seconds,
-        is_cut=choice.get("finish_reason") == "length",
+        is_cut=at(body, "choices", 0, "finish_reason") == "length",
     )
+
+
+def at(value: Any, *path: str | int) -> Any:
+    """Return what stands at a path of keys and positions in JSON, None where there is nothing."""
+    for part in path:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            return None
+    return value
 
 
 def parse_json_object(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -99,20 +92,14 @@ def _without_thoughts(text: str) -> str:
     return _UNFINISHED_THOUGHTS.sub("", answer)
 
 
-def _text(content: Any) -> str:
-    """Return the text of a message, which may be a list of parts."""
-    if isinstance(content, list):
-        parts = [_mapping(part) for part in content]
-        return "".join(str(part.get("text") or "") for part in parts if part.get("type") in ("text", "output_text"))
-    if isinstance(content, Mapping):
-        # Some servers send the arguments of a tool call as an object.
-        return json.dumps(content)
-    return content if isinstance(content, str) else ""
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _count(value: Any) -> int:
     return int(value) if isinstance(value, int | float) else 0
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message, which may be a list of parts, or the arguments of a tool call as an object."""
+    if isinstance(content, list):
+        return "".join(_text(at(part, "text")) for part in content if at(part, "type") in ("text", "output_text"))
+    if isinstance(content, Mapping):
+        return json.dumps(content)
+    return content if isinstance(content, str) else ""

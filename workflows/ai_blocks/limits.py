@@ -10,9 +10,10 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
@@ -23,39 +24,20 @@ POLL_SECONDS = 0.05
 LONGEST_SLEEP_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
 class CallLimits:
-    """The limits of one state folder.
+    """The limits of one state folder."""
 
-    Args:
-        folder: Folder of the files; created where it is missing.
-        at_once: Largest number of calls at the same time.
-        per_minute: Largest number of calls that start within 60 s; None is no limit.
-        wait_seconds: Longest wait of one call, all its waits together.
-        clock: Seconds since 1970, the same for all processes.
-        sleep: Waits the given number of seconds.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        at_once: int,
-        per_minute: int | None,
-        wait_seconds: float,
-        *,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._at_once = at_once
-        self._per_minute = per_minute
-        self._wait_seconds = wait_seconds
-        self._clock = clock
-        self._sleep = sleep
+    folder: Path
+    at_once: int  # Largest number of calls at the same time.
+    per_minute: int | None  # Largest number of calls that start within 60 s; None is no limit.
+    wait_seconds: float  # Longest wait of one call, all its waits together.
+    clock: Callable[[], float] = time.time  # Seconds since 1970, the same for all processes.
+    sleep: Callable[[float], None] = time.sleep
 
     def deadline(self) -> float:
         """Return until when a call that begins now may wait, on this object's clock."""
-        return self._clock() + self._wait_seconds
+        return self.clock() + self.wait_seconds
 
     @contextlib.contextmanager
     def place(self, deadline: float) -> Iterator[None]:
@@ -66,70 +48,64 @@ class CallLimits:
         """
         with self._free_place(deadline):
             while (wait := self._start()) > 0:
-                if self._clock() + wait > deadline:
+                if self.clock() + wait > deadline:
                     raise ServiceError(
-                        f"The language model was not called: the limit of {self._per_minute} calls a minute "
+                        f"The language model was not called: the limit of {self.per_minute} calls a minute "
                         "(MAX_LLM_CALLS_PER_MINUTE), or the pause that the provider asked for, lasts longer than "
-                        f"{self._wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                        f"{self.wait_seconds:g} s (LLM_WAIT_SECONDS)"
                     )
-                self._sleep(min(wait, LONGEST_SLEEP_SECONDS))
+                self.sleep(min(wait, LONGEST_SLEEP_SECONDS))
             yield
 
     def pause(self, seconds: float, deadline: float) -> bool:
         """Let no call of any process start for some time; False, and no pause, where that is beyond the deadline."""
-        until = self._clock() + seconds
+        until = self.clock() + seconds
         if until > deadline:
             return False
-        with FileLock(self._folder / "starts.lock"):
+        with FileLock(self.folder / "starts.lock"):
             paused_until, starts = self._read_starts()
             self._write_starts(max(paused_until, until), starts)
         return True
 
-    @contextlib.contextmanager
-    def _free_place(self, deadline: float) -> Iterator[None]:
-        locks = [FileLock(self._folder / f"call_{number}.lock", timeout=0) for number in range(self._at_once)]
+    def _free_place(self, deadline: float) -> AcquireReturnProxy:
+        """Return a place that nobody holds, as a context manager that gives it back."""
         while True:
-            for lock in random.sample(locks, len(locks)):
-                with contextlib.ExitStack() as held:
-                    try:
-                        held.enter_context(lock)
-                    except Timeout:
-                        continue
-                    yield
-                    return
-            if self._clock() >= deadline:
+            for number in random.sample(range(self.at_once), self.at_once):
+                with contextlib.suppress(Timeout):
+                    return FileLock(self.folder / f"call_{number}.lock").acquire(timeout=0)
+            if self.clock() >= deadline:
                 raise ServiceError(
-                    f"The language model was not called: all {self._at_once} places (MAX_LLM_CALLS_AT_ONCE) were "
-                    f"taken for {self._wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                    f"The language model was not called: all {self.at_once} places (MAX_LLM_CALLS_AT_ONCE) were "
+                    f"taken for {self.wait_seconds:g} s (LLM_WAIT_SECONDS)"
                 )
-            self._sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
+            self.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
 
     def _start(self) -> float:
         """Note the start of a call and return 0, or return the seconds until one may start."""
-        with FileLock(self._folder / "starts.lock"):
+        with FileLock(self.folder / "starts.lock"):
             paused_until, starts = self._read_starts()
-            now = self._clock()
+            now = self.clock()
             if paused_until > now:
                 return paused_until - now
-            if self._per_minute is None:
+            if self.per_minute is None:
                 return 0.0
             # Times in the future were written before the clock was set back.
             recent = sorted(start for start in starts if now - WINDOW_SECONDS < start <= now)
-            if len(recent) >= self._per_minute:
-                return recent[-self._per_minute] + WINDOW_SECONDS - now
+            if len(recent) >= self.per_minute:
+                return recent[-self.per_minute] + WINDOW_SECONDS - now
             self._write_starts(0.0, [*recent, now])
             return 0.0
 
     def _read_starts(self) -> tuple[float, list[float]]:
         """Return the end of the pause and the times at which the last calls started."""
         try:
-            content = json.loads((self._folder / "starts.json").read_text(encoding="utf-8"))
+            content = json.loads((self.folder / "starts.json").read_text(encoding="utf-8"))
             paused_until, starts = float(content["paused_until"]), [float(start) for start in content["starts"]]
         except (OSError, ValueError, KeyError, TypeError):
             return 0.0, []
         # A pause longer than any call could have asked for was written before the clock was set back.
-        return (paused_until if paused_until <= self._clock() + self._wait_seconds else 0.0), starts
+        return (paused_until if paused_until <= self.deadline() else 0.0), starts
 
     def _write_starts(self, paused_until: float, starts: list[float]) -> None:
         content = json.dumps({"paused_until": paused_until, "starts": starts})
-        write_text_atomically(self._folder / "starts.json", content)
+        write_text_atomically(self.folder / "starts.json", content)

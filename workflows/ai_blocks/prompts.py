@@ -1,17 +1,4 @@
-"""Prompt files: `prompts/<name>.yaml`, one for each AI block.
-
-    version: "1"              kept with every answer
-    system: |                 the role of the model and its rules; the same for every call
-    inputs: [item, facts]     JSON values that the block passes
-    prompt: |                 Jinja template over the inputs: {{ item.number }}, {{ facts | json }}
-    examples: [...]           inputs and the answer wanted for them, shown to the model before the question
-    output:
-      format:                 one JSON Schema per field; all fields are required, no other is allowed
-      validation: ...         a sentence by which the model judges its own answer in a second call (optional)
-    checks: [...]             checks by code, see `workflows.ai_blocks.checks`
-    fallback:                 field: value where no answer passes, a text is a Jinja template; the block may pass more
-    max_attempts: 3
-    model:                    max_tokens, temperature, retry_temperature
+"""Prompt files: `prompts/<name>.yaml`, one for each AI block. `prompts/README.md` explains the keys.
 
 A file with an unknown key, a name that is no input, a format that is no JSON Schema or a check of a field that does not
 exist is refused when it is loaded.
@@ -19,7 +6,7 @@ exist is refused when it is loaded.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -31,7 +18,7 @@ from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from workflows.ai_blocks.checks import DECLARED, DeclaredCheck, root
+from workflows.ai_blocks.checks import DECLARED, Check, DeclaredCheck, Refusal, root
 from workflows.common.errors import InvalidInputError
 from workflows.common.settings import REPO_PATH
 
@@ -49,6 +36,11 @@ def as_json(value: Any) -> str:
 _JINJA.filters["json"] = as_json
 
 
+def object_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of an object that has all of these fields, each with its own schema, and no other."""
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
 def _declared_check(entry: Any) -> DeclaredCheck:
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise ValueError(f"a check is written as {{name: options}}, not {entry!r:.60}")
@@ -63,13 +55,11 @@ class _Strict(BaseModel):
 
 
 class ModelSettings(_Strict):
-    """How the model is called."""
+    """How the model is called; another temperature from the second attempt on makes another answer."""
 
     max_tokens: int = Field(gt=0, le=4096)
     temperature: float = Field(default=0.0, ge=0, le=2)
-    retry_temperature: float = Field(
-        default=0.5, ge=0, le=2, description="From the second attempt on, so that the answer is another one."
-    )
+    retry_temperature: float = Field(default=0.5, ge=0, le=2)
 
 
 class Output(_Strict):
@@ -87,50 +77,42 @@ class Example(_Strict):
 
 
 class Prompt(_Strict):
-    """A prompt file; see the module for its keys."""
+    """A prompt file."""
 
     name: str
     version: str
     system: str = Field(pattern=r"\S")
     inputs: list[str] = Field(min_length=1)
     prompt: str = Field(pattern=r"\S")
-    examples: list[Example] = Field(default_factory=list)
+    examples: list[Example] = []
     output: Output
-    checks: list[Annotated[Any, BeforeValidator(_declared_check)]] = Field(default_factory=list)
-    fallback: dict[str, Any] = Field(default_factory=dict)
+    checks: list[Annotated[Any, BeforeValidator(_declared_check)]] = []
+    fallback: dict[str, Any] = {}
     max_attempts: int = Field(default=3, ge=1, le=5)
     model: ModelSettings
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         jsonschema.Draft202012Validator.check_schema(self.schema_)
-        used = _variables(self.prompt)
+        templates = [self.prompt, *(value for value in self.fallback.values() if isinstance(value, str))]
+        used = {name for text in templates for name in meta.find_undeclared_variables(_JINJA.parse(text))}
         used |= {root(path) for check in self.checks for path in check.inputs}
-        used |= {name for value in self.fallback.values() if isinstance(value, str) for name in _variables(value)}
         if wrong := sorted(used ^ set(self.inputs)):
             raise ValueError(f"{wrong} are inputs that nothing uses, or are used and no inputs")
-        if wrong := sorted(
-            ({check.checked_field for check in self.checks} | set(self.fallback)) - set(self.output.format)
-        ):
+        fields = {check.checked_field for check in self.checks} | set(self.fallback)
+        if wrong := sorted(fields - set(self.output.format)):
             raise ValueError(f"checks or fallback name {wrong}, which the output format lacks")
         for number, example in enumerate(self.examples):
             if set(example.inputs) != set(self.inputs):
                 raise ValueError(f"example {number} has the inputs {sorted(example.inputs)}, not {sorted(self.inputs)}")
-            problems = (check.problem(example.answer, example.inputs) for check in self.checks)
-            problem = self.format_problem(example.answer) or next(filter(None, problems), None)
-            if problem is not None:
-                raise ValueError(f"the answer of example {number} is not valid: {problem}")
+            if refusal := self.refusal(example.answer, example.inputs, self.checks):
+                raise ValueError(f"the answer of example {number} is not valid: {refusal.reason}")
         return self
 
     @cached_property
     def schema_(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of an answer."""
-        return {
-            "type": "object",
-            "properties": self.output.format,
-            "required": list(self.output.format),
-            "additionalProperties": False,
-        }
+        return object_schema(self.output.format)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -148,8 +130,12 @@ class Prompt(_Strict):
         if wrong:
             raise InvalidInputError(f"The prompt {self.name} has other inputs", wrong)
 
-    def messages(self, inputs: Mapping[str, Any], with_examples: bool = True) -> list[Message]:
+    def messages(
+        self, inputs: Mapping[str, Any], with_examples: bool = True, refused: str | None = None
+    ) -> list[Message]:
         """Return the conversation that asks the question; the parts that never change come first.
+
+        Of the last answer, only why it was refused is told: small models would repeat an answer that they see.
 
         Raises:
             InvalidInputError: the template uses something that the inputs do not have.
@@ -158,7 +144,10 @@ class Prompt(_Strict):
         for example in self.examples if with_examples else []:
             turns.append({"role": "user", "content": self.render(self.prompt, example.inputs)})
             turns.append({"role": "assistant", "content": as_json(example.answer)})
-        return [*turns, {"role": "user", "content": self.render(self.prompt, inputs)}]
+        question = self.render(self.prompt, inputs)
+        if refused is not None:
+            question += f"\n(An earlier answer was refused: {refused}.)"
+        return [*turns, {"role": "user", "content": question}]
 
     def render(self, template: str, inputs: Mapping[str, Any]) -> str:
         """Render a Jinja template of this file.
@@ -171,13 +160,22 @@ class Prompt(_Strict):
         except (jinja2.TemplateError, TypeError) as error:
             raise InvalidInputError(f"The prompt {self.name} cannot be rendered: {error}") from error
 
+    def rendered_fallback(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fallback of the file for these inputs; see `render` for the error."""
+        fallback = self.fallback.items()
+        return {name: self.render(value, inputs) if isinstance(value, str) else value for name, value in fallback}
+
     def format_problem(self, answer: Any) -> str | None:
         """Say where an answer does not fit the output format, None where it does."""
         error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(self.schema_).iter_errors(answer))
-        if error is None:
-            return None
-        where = ".".join(str(part) for part in error.absolute_path)
-        return f"{where}: {error.message}" if where else str(error.message)
+        return None if error is None else f"{error.json_path}: {error.message}"
+
+    def refusal(self, answer: Mapping[str, Any], inputs: Mapping[str, Any], checks: Iterable[Check]) -> Refusal | None:
+        """Return why an answer is not accepted, None where it fits the output format and passes the checks."""
+        if problem := self.format_problem(answer):
+            return Refusal("format", problem)
+        refusals = (Refusal(check.name, problem) for check in checks if (problem := check.problem(answer, inputs)))
+        return next(refusals, None)
 
 
 def load_prompt(name: str, folder: Path = PROMPTS_DIR) -> Prompt:
@@ -197,18 +195,13 @@ def load_prompt(name: str, folder: Path = PROMPTS_DIR) -> Prompt:
 def _read(path: Path, _changed_at: int) -> Prompt:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise InvalidInputError(f"The prompt file {path} is not a mapping")
+        return Prompt(**{**content, "name": path.stem})
     except yaml.YAMLError as error:
         raise InvalidInputError(f"The prompt file {path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InvalidInputError(f"The prompt file {path} is not a mapping")
-    try:
-        return Prompt(**{**content, "name": path.stem})
     except ValidationError as error:
         fields = {".".join(map(str, issue["loc"])) or "file": issue["msg"] for issue in error.errors()}
         raise InvalidInputError(f"The prompt file {path} is wrong", fields) from error
     except (jsonschema.SchemaError, jinja2.TemplateSyntaxError) as error:
         raise InvalidInputError(f"The prompt file {path} is wrong: {error.message}") from error
-
-
-def _variables(template: str) -> set[str]:
-    return meta.find_undeclared_variables(_JINJA.parse(template))

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from dataclasses import dataclass, replace
+from typing import Any
 
 from workflows.ai_blocks.prompts import Message, as_json
 
@@ -21,19 +20,18 @@ _ABOUT_FORMAT = re.compile(
 REASONING_TOKENS = 2048
 
 
-class RequestOptions(BaseModel):
-    """What requests to a server contain."""
+@dataclass(frozen=True)
+class RequestOptions:
+    """What requests to a server contain; `format` is one of `FORMATS`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["json_schema", "plain_json_schema", "json_object", "text"] = "json_schema"
+    format: str = FORMATS[0]
     has_reasoning: bool = False
     takes_temperature: bool = True
 
     def request(
         self, messages: Sequence[Message], schema: Mapping[str, Any], max_tokens: int, temperature: float
     ) -> dict[str, Any]:
-        """Return the arguments of `chat.completions.create` other than the model."""
+        """Return the body of a request for a chat completion, except for the model."""
         request: dict[str, Any] = {"messages": list(messages)}
         if self.has_reasoning:
             request["max_completion_tokens"] = max_tokens + REASONING_TOKENS
@@ -55,13 +53,12 @@ class RequestOptions(BaseModel):
         """Return the options for the next request, None where the refusal names nothing that can be changed."""
         reason = refusal.casefold()
         if not self.has_reasoning and ("max_tokens" in reason or "max_completion_tokens" in reason):
-            return self.model_copy(update={"has_reasoning": True})
+            return replace(self, has_reasoning=True)
         if self.takes_temperature and "temperature" in reason:
-            return self.model_copy(update={"takes_temperature": False})
-        position = FORMATS.index(self.format)
-        if position + 1 == len(FORMATS) or not _ABOUT_FORMAT.search(reason):
+            return replace(self, takes_temperature=False)
+        if self.format == FORMATS[-1] or not _ABOUT_FORMAT.search(reason):
             return None
-        return self.model_copy(update={"format": FORMATS[position + 1]})
+        return replace(self, format=FORMATS[FORMATS.index(self.format) + 1])
 
 
 def _without_lengths(schema: Any) -> Any:
@@ -70,7 +67,7 @@ def _without_lengths(schema: Any) -> Any:
         return [_without_lengths(part) for part in schema]
     if not isinstance(schema, Mapping):
         return schema
-    plain = {key: value for key, value in schema.items() if key not in LENGTH_KEYWORDS}
-    properties = {name: _without_lengths(part) for name, part in plain.pop("properties", {}).items()}
-    plain = {key: _without_lengths(value) for key, value in plain.items()}
-    return plain | ({"properties": properties} if properties else {})
+    plain = {key: _without_lengths(part) for key, part in schema.items() if key not in LENGTH_KEYWORDS}
+    if "properties" in schema:
+        plain["properties"] = {name: _without_lengths(part) for name, part in schema["properties"].items()}
+    return plain

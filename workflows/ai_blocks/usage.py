@@ -9,39 +9,27 @@
 
 import contextlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from workflows.common.retention import Retention, remove_old
 
 KEPT_FILES = 1000
-_COUNTED = ("source", "cached", "input_tokens", "output_tokens", "seconds")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Totals over answers.
-
-    Attributes:
-        answers: Number of answers.
-        from_model: Answers of the model; the others were made from the facts.
-        from_cache: Answers that were reused and took no tokens.
-        input_tokens: Tokens read by the model.
-        output_tokens: Tokens written by the model.
-        seconds: Time spent in the model's server.
-    """
+    """Totals over answers."""
 
     answers: int = 0
-    from_model: int = 0
-    from_cache: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    seconds: float = 0.0
+    from_model: int = 0  # The others were made from the facts.
+    from_cache: int = 0  # Answers that were reused and took no tokens.
+    input_tokens: int = 0  # Read by the model.
+    output_tokens: int = 0  # Written by the model.
+    seconds: float = 0.0  # Spent in the model's server.
 
     def __str__(self) -> str:
         return (
@@ -49,24 +37,21 @@ class Usage:
             f"{self.output_tokens} written, {self.seconds:.1f} s"
         )
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
     def cost(self, per_million_input: float | None, per_million_output: float | None) -> float | None:
         """Return the cost in the currency of the prices (each per million tokens), None without prices."""
         if per_million_input is None or per_million_output is None:
             return None
         return (self.input_tokens * per_million_input + self.output_tokens * per_million_output) / 1e6
 
-    def plus(self, other: "Usage") -> "Usage":
-        """Return the totals of both."""
-        return Usage(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
-
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> "Usage":
         """Return the usage of one answer, a line as `record` writes it."""
-        is_model = int(answer["source"] == "model")
-        if answer["cached"]:
-            return cls(answers=1, from_model=is_model, from_cache=1)
-        tokens = int(answer["input_tokens"]), int(answer["output_tokens"])
-        return cls(1, is_model, 0, *tokens, float(answer["seconds"]))
+        is_model, is_cached = answer["source"] == "model", bool(answer["cached"])
+        spent = (int(answer["input_tokens"]), int(answer["output_tokens"]), float(answer["seconds"]))
+        return cls(1, int(is_model), int(is_cached), *((0, 0, 0.0) if is_cached else spent))
 
 
 def record(folder: Path, pipeline_run_id: int | None, answer: Mapping[str, Any]) -> Usage:
@@ -83,12 +68,9 @@ def record(folder: Path, pipeline_run_id: int | None, answer: Mapping[str, Any])
     path = folder / (f"run_{pipeline_run_id:08d}.jsonl" if is_run else f"calls_{now:%Y-%m-%d}.jsonl")
     is_new = not path.exists()
     line = json.dumps({"time_utc": now.isoformat(timespec="milliseconds"), **answer}, ensure_ascii=False) + "\n"
-    # One short write in append mode: lines of several processes do not mix.
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(handle, line.encode())
-    finally:
-        os.close(handle)
+    # One unbuffered write in append mode: lines of several processes do not mix.
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode())
     if is_new:
         remove_old(folder.glob("*.jsonl"), Retention(keep=KEPT_FILES))
     return total(path)
@@ -96,7 +78,13 @@ def record(folder: Path, pipeline_run_id: int | None, answer: Mapping[str, Any])
 
 def total(path: Path) -> Usage:
     """Return the totals of one file; a missing file and lines that cannot be read count as nothing."""
-    return reduce(Usage.plus, map(Usage.of, _lines(path)), Usage())
+    used = Usage()
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            # A process that was killed leaves half a line.
+            with contextlib.suppress(ValueError, LookupError, TypeError):
+                used += Usage.of(json.loads(line))
+    return used
 
 
 def totals(folder: Path) -> dict[str, Usage]:
@@ -106,16 +94,3 @@ def totals(folder: Path) -> dict[str, Usage]:
         with contextlib.suppress(FileNotFoundError):
             used.append((path.stat().st_mtime_ns, path))
     return {path.stem: total(path) for _, path in sorted(used)}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        # A process that was killed leaves half a line.
-        with contextlib.suppress(ValueError):
-            answer = json.loads(line)
-            if isinstance(answer, dict) and set(_COUNTED) <= set(answer):
-                yield answer

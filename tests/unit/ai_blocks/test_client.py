@@ -14,11 +14,11 @@ import pytest
 
 from tests.provider import Provider, answer, failure, trickle
 from workflows.ai_blocks import client as client_module
-from workflows.ai_blocks.client import MAX_RETRIES, OpenAIModel, RequestTooLargeError, probe, public_address
-from workflows.ai_blocks.local_model import LLM_SERVER
+from workflows.ai_blocks.client import MAX_RETRIES, LanguageModel, RequestTooLargeError, probe, public_address
 from workflows.ai_blocks.request_options import REASONING_TOKENS
 from workflows.common.errors import ServiceError
 from workflows.common.settings import Settings
+from workflows.local_llm.model import LLM_SERVER
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
@@ -59,7 +59,7 @@ def model(tmp_path, slept):
         url = server if isinstance(server, str) else server.url
         values = {"openai_base_url": url, "openai_api_key": KEY, "llm_model": "small", "state_dir": tmp_path}
         begin = time.time()
-        return OpenAIModel(Settings(**{**values, **changes}), clock=lambda: begin + sum(slept), sleep=slept.append)
+        return LanguageModel(Settings(**{**values, **changes}), clock=lambda: begin + sum(slept), sleep=slept.append)
 
     return make
 
@@ -79,7 +79,7 @@ def ask(model):
     ],
 )
 def test_the_bundled_model_is_asked_once(tmp_path, values, expected):
-    assert OpenAIModel(Settings(state_dir=tmp_path, **values)).max_attempts == expected
+    assert LanguageModel(Settings(state_dir=tmp_path, **values)).max_attempts == expected
 
 
 def test_answer_and_request(serve, model):
@@ -418,8 +418,9 @@ def local(serve, model, tmp_path, monkeypatch):
         return server.address
 
     monkeypatch.setattr(client_module, "ensure_service", start)
-    clock = types.SimpleNamespace(monotonic=lambda: time.monotonic() + late, time=time.time, sleep=time.sleep)
-    monkeypatch.setattr(client_module, "time", clock)
+    # The clock by which httpx says how long a request took.
+    clock = types.SimpleNamespace(perf_counter=lambda: time.perf_counter() + late)
+    monkeypatch.setattr("httpx._client.time", clock)
     path = tmp_path / "other.gguf"
     path.write_bytes(b"model")
     values = {"openai_base_url": None, "openai_api_key": None, "llm_model": None, "local_model_path": path}

@@ -24,10 +24,10 @@ from tests.provider import Provider, answer, failure
 from workflows.advice.bio import ATTRIBUTES, check_about_me
 from workflows.ai_blocks.answers import ask
 from workflows.ai_blocks.completions import Completion
-from workflows.ai_blocks.local_model import local_model_path
 from workflows.ai_blocks.prompts import Prompt
 from workflows.common.errors import ServiceError
 from workflows.common.settings import get_settings
+from workflows.local_llm.model import local_model_path
 from workflows.sql_python.passengers import parse_attributes
 from workflows.survival.registry import Version
 

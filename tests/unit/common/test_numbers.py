@@ -1,6 +1,6 @@
 import pytest
 
-from workflows.ai_blocks.numbers import numbers_in, unknown_number
+from workflows.common.numbers import numbers_in, unknown_number
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 import requests
 
 from workflows.ai_blocks.answers import ask
-from workflows.ai_blocks.client import OpenAIModel, RequestTooLargeError, probe
-from workflows.ai_blocks.local_model import LLM_SERVER
+from workflows.ai_blocks.client import LanguageModel, RequestTooLargeError, probe
 from workflows.ai_blocks.prompts import Prompt
 from workflows.common.local_services import ensure_service, running_service, stop_services
 from workflows.common.settings import get_settings
+from workflows.local_llm.model import LLM_SERVER
 
 SCHEMA = {
     "type": "object",
@@ -24,7 +24,7 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def model():
-    yield OpenAIModel(get_settings())
+    yield LanguageModel(get_settings())
     stop_services()
 
 
@@ -77,7 +77,7 @@ def test_server_ends_when_idle_and_is_started_again(model, tmp_path, monkeypatch
     while running_service(LLM_SERVER) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running_service(LLM_SERVER) is None
-    completion = OpenAIModel(get_settings()).complete([{"role": "user", "content": "Is ice hot?"}], SCHEMA, 20, 0.0)
+    completion = LanguageModel(get_settings()).complete([{"role": "user", "content": "Is ice hot?"}], SCHEMA, 20, 0.0)
     assert completion.text
     assert stop_services() == ["llm_server"]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import requests
 
-from workflows.ai_blocks.local_model import local_model_name, local_model_path
 from workflows.common.http import local_get
 from workflows.common.settings import get_settings
+from workflows.local_llm.model import local_model_name, local_model_path
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +46,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _serve(server.listening_address, arguments.idle_exit_seconds)
     os._exit(0)
-
-
-def is_busy(slots: list[dict[str, Any]]) -> bool:
-    """Whether one of the server's slots works on a request."""
-    return any(slot["is_processing"] for slot in slots)
-
-
-def newest_task(slots: list[dict[str, Any]]) -> int:
-    """Return the highest number of a task that a slot has had, -1 if none; it grows with each request."""
-    return max((int(slot.get("id_task", -1)) for slot in slots), default=-1)
 
 
 def _start(model_path: Path, model_name: str, port: int) -> Any:
@@ -92,8 +82,10 @@ def _serve(url: str, idle_exit_seconds: float) -> None:
             # Too busy to say what it does.
             last_activity = time.monotonic()
             continue
-        if is_busy(slots) or newest_task(slots) != last_task:
-            last_activity, last_task = time.monotonic(), newest_task(slots)
+        # Tasks are numbered: a higher number is a request that came and went between two looks.
+        task = max((int(slot.get("id_task", -1)) for slot in slots), default=-1)
+        if task != last_task or any(slot["is_processing"] for slot in slots):
+            last_activity, last_task = time.monotonic(), task
     logger.info("Ends after %.0f s without requests", idle_exit_seconds)
 
 

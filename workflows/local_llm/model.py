@@ -54,5 +54,5 @@ def local_model_name(settings: Settings) -> str:
 
 
 LLM_SERVER = LocalService(
-    "llm_server", "workflows.ai_blocks.local_server", content_id=lambda: local_model_identity(get_settings())
+    "llm_server", "workflows.local_llm.server", content_id=lambda: local_model_identity(get_settings())
 )
