@@ -17,11 +17,14 @@ import contextlib
 import multiprocessing
 import os
 import queue as queues
+import threading
 import time
 from collections.abc import Callable
+from multiprocessing.managers import SyncManager
 from typing import Any
 
 from mage_ai.data_preparation.repo_manager import get_repo_config
+from mage_ai.orchestration.queue import process_queue
 from mage_ai.orchestration.queue.config import QueueConfig, QueueType
 from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue, QueueStatus, Worker
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
@@ -90,7 +93,7 @@ class JobQueue(ProcessQueue):
         try:
             waiting = [job_id for job_id, status in self.job_dict.copy().items() if status == JobStatus.QUEUED]
         except (EOFError, OSError):
-            self.mp_manager, waiting = multiprocessing.Manager(), []
+            self.mp_manager, waiting = start_manager(), []
             self.job_dict = self.mp_manager.dict()
         for job_id in waiting:
             del self.job_dict[job_id]
@@ -110,6 +113,22 @@ class JobQueue(ProcessQueue):
             waited = time.monotonic() - self._enqueued_at.get(job_id, float("-inf"))
             return waited < LOST_AFTER_SECONDS or not self.queue.empty()
         return isinstance(job, int) and is_alive(job)
+
+
+def start_manager() -> SyncManager:
+    """Start the process that holds the state of jobs; it ends with this process, also where that one is killed."""
+    manager = SyncManager()
+    manager.start(initializer=_watch_parent, initargs=(os.getpid(),))
+    return manager
+
+
+def _watch_parent(parent_pid: int) -> None:
+    def watch() -> None:
+        while os.getppid() == parent_pid:
+            time.sleep(1)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class SingleJobQueue:
@@ -143,6 +162,7 @@ def run_worker_pool(queue: "multiprocessing.Queue[Any]", size: int, job_dict: An
 
 def install() -> None:
     """Make Mage use this queue. Call it after the project's path is set and before the scheduler is imported."""
+    process_queue.Manager = start_manager
     config = QueueConfig.load(config=get_repo_config().queue_config or {})
     if config.queue_type == QueueType.PROCESS:
         job_queue = JobQueue(config)
