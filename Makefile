@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next check format graph bench bench-api bench-ingest bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,11 +33,19 @@ test-unit: setup ## The tests without Mage, servers or Java: the fastest
 test-integration: setup ## The tests with Mage, its server, Spark and the local language model
 	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e --numprocesses 2 --dist loadfile
 
-test-e2e: setup ## The whole chain on a real server and scheduler
-	@$(RUN) -m pytest tests/e2e --numprocesses 2 --dist loadgroup
+test-e2e: setup ## The whole chain on a real server and scheduler, also while its processes are killed
+	@$(RUN) -m pytest tests/e2e tests/faults/test_killing.py --numprocesses 2 --dist loadgroup
 
 test-next: setup-next ## The integration tests that use Mage, on its next release
 	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/sql --numprocesses 2 --dist loadfile
+
+faults: setup ## Kill processes, fill the disk, hold the database, starve the model (ROUNDS=30 SEED=7 ROLE=server)
+	@FAULT_ROUNDS=$(or $(ROUNDS),11) FAULT_SEED=$(or $(SEED),$$RANDOM) FAULT_ROLE=$(ROLE) \
+	  $(RUN) -m pytest tests/faults -o log_cli=true -o log_cli_level=WARNING
+
+soak: setup ## Leave the stack alone with fast schedules while its processes are killed (MINUTES=60 SEED=7)
+	@SOAK_MINUTES=$(or $(MINUTES),60) FAULT_SEED=$(or $(SEED),$$RANDOM) \
+	  $(RUN) -m pytest tests/faults/test_soak.py -o log_cli=true -o log_cli_level=WARNING
 
 check: setup ## Lint, format, types
 	@$(VENV)/bin/ruff check .
