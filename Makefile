@@ -40,11 +40,11 @@ test-next: setup-next ## The integration tests that use Mage, on its next releas
 	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/sql --numprocesses 2 --dist loadfile
 
 faults: setup ## Kill processes, fill the disk, hold the database, starve the model (ROUNDS=30 SEED=7 ROLE=server)
-	@FAULT_ROUNDS=$(or $(ROUNDS),11) FAULT_SEED=$(or $(SEED),$$RANDOM) FAULT_ROLE=$(ROLE) \
+	@FAULT_ROUNDS=$(or $(ROUNDS),11) FAULT_SEED=$(or $(SEED),$(shell date +%s)) FAULT_ROLE="$(ROLE)" \
 	  $(RUN) -m pytest tests/faults -o log_cli=true -o log_cli_level=WARNING
 
 soak: setup ## Leave the stack alone with fast schedules while its processes are killed (MINUTES=60 SEED=7)
-	@SOAK_MINUTES=$(or $(MINUTES),60) FAULT_SEED=$(or $(SEED),$$RANDOM) \
+	@SOAK_MINUTES=$(or $(MINUTES),60) FAULT_SEED=$(or $(SEED),$(shell date +%s)) \
 	  $(RUN) -m pytest tests/faults/test_soak.py -o log_cli=true -o log_cli_level=WARNING
 
 check: setup ## Lint, format, types

@@ -83,6 +83,16 @@ def test_the_newest_completed_run_of_a_trigger_stays_whatever_its_age(housekeepi
     assert [exists(run) for run in (other_trigger, older, newest, failed_since)] == [False, True, True, False]
 
 
+def test_however_long_it_runs_thirty_days_are_left(housekeeping, make, tmp_path):
+    """Forty-five days of a schedule, with a round of housekeeping a day."""
+    for day in range(45):
+        for hour in range(0, 24, 8):
+            make(-day - hour / 24)
+        housekeeping.clean(NOW + timedelta(days=day + 1))
+    folders = list((tmp_path / "variables").glob("pipelines/*/*/*/*"))
+    assert len(folders) == 2 * 30 * 3
+
+
 @pytest.mark.parametrize("status", ["INITIAL", "RUNNING"])
 def test_a_run_that_has_not_ended_stays(housekeeping, make, status):
     waiting, _newest = make(50, status), make(1)
