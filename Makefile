@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ tune-model: setup ## Search the model's parameters anew, judged by nested folds
 
 bench-ingest: setup ## Ingest a million companies, beside DuckDB's read_json
 	@$(RUN) -m benchmarks.bench_ingest
+
+bench-database: setup ## How long writes to Mage's database wait as runs get more
+	@$(RUN) -m benchmarks.bench_database
 
 bench-model: setup ## Training, one prediction, 100,000 in a batch
 	@$(RUN) -m benchmarks.bench_model
