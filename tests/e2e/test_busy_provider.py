@@ -25,7 +25,10 @@ def honest(request: dict) -> tuple:
     question = request["messages"][-1]["content"]
     fields = request["response_format"]["json_schema"]["schema"]["properties"]
     listed = re.findall(r"^- (.+)$", question, re.MULTILINE)
-    if "fun_fact" in fields:
+    if fields.keys() == {"answer"}:
+        # The short question at the start.
+        values = {"answer": "Hello."}
+    elif "fun_fact" in fields:
         values = {"fun_fact": listed[0], "claims": []}
     elif "traits" in fields:
         values = {"attributes": [], "traits": []}

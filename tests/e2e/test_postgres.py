@@ -1,4 +1,4 @@
-"""Postgres as Mage's database: the chain, `/api/runs` with records, and the removal of old runs."""
+"""Postgres as Mage's database: the chain, `/api/runs` with records, the removal of old runs, a time without writes."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from benchmarks.servers import instant_model
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
@@ -56,7 +56,18 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
 
 
-def test_the_chain_runs_calls_are_recorded_and_old_runs_are_removed(postgres_url, tmp_path, monkeypatch):
+def set_read_only(url: str, value: str) -> None:
+    """Let every further transaction of the database write, or not."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        connection.execute(text(f"ALTER DATABASE mage SET default_transaction_read_only = {value}"))
+        others = "pid <> pg_backend_pid() AND datname = current_database()"
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+    engine.dispose()
+
+
+def test_the_chain_runs_calls_are_recorded_and_what_follows(postgres_url, tmp_path, monkeypatch):
     from mage_server.housekeeping import delete_runs
 
     for name in ("MAGE_DATA_DIR", "DUCKDB_DATABASE", "REQUIRE_USER_AUTHENTICATION"):
@@ -87,3 +98,10 @@ def test_the_chain_runs_calls_are_recorded_and_old_runs_are_removed(postgres_url
             assert calls() == []
             # The newest of each trigger stays.
             assert len(stack.database.runs(pipeline)) == 1
+
+            set_read_only(postgres_url, "on")
+            assert stack.client.run_block(pipeline, "online_inference", trigger, PASSENGER_EXAMPLE)
+            set_read_only(postgres_url, "off")
+            # A call that cannot be recorded is answered, and the scheduler works again by itself.
+            runs = follow(stack.database, stack.start_run("ingestion"), console)
+            assert {run.status for run in runs} == {"completed"}
