@@ -38,8 +38,8 @@ def test_children_that_wait_for_the_model_leave_workers_to_others(up):
             return sum(block.status == "running" for run in runs for block in run.blocks)
 
         wait_until(lambda: children_that_wait() >= 16, 120)
-        for pipeline in ("ingestion", "spark_workflow"):
-            runs = follow(stack.database, stack.start_run(pipeline), Console())
+        for pipeline, trigger in (("ingestion", "run_now"), ("spark_workflow", "called_from_code")):
+            runs = follow(stack.database, stack.start_run(pipeline, trigger), Console())
             assert {run.status for run in runs} == {"completed"}
         assert not any(run.has_ended for run in stack.database.runs("dynamic_blocks_workflow"))
         may_answer.set()
