@@ -3,6 +3,7 @@
 Run as `python -m stack.status`.
 """
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,12 @@ from workflows.common.local_services import running_services
 from workflows.common.processes import recorded_process
 from workflows.common.settings import Settings, get_settings
 
+# With less than this, runs begin to fail.
+FULL_BYTES = 100_000_000
+
 
 def main() -> int:
-    """Print the status; exit with 1 if Mage does not run or its scheduler does not tick."""
+    """Print the status; exit with 1 if Mage does not run, its scheduler does not tick, or the disk is full."""
     console = Console()
     return console.run(lambda: _status(get_settings(), console))
 
@@ -33,12 +37,16 @@ def _status(settings: Settings, console: Console) -> int:
         console.say(f"Scheduler     {'works' if ticks else 'DOES NOT WORK'}, {last}")
     for name, url in running_services():
         console.say(f"{name:13} {url}")
+    folders = (settings.state_dir, *settings.state_dir.parents)
+    free_bytes = shutil.disk_usage(next(folder for folder in folders if folder.exists())).free
+    is_full = free_bytes < FULL_BYTES
+    console.say(f"Disk          {'FULL, ' if is_full else ''}{free_bytes / 1e9:.1f} GB free")
     table = Table("what", "MB", "files", box=None, pad_edge=False)
     table.columns[1].justify = table.columns[2].justify = "right"
     for name, size_bytes, count in sizes(settings.state_dir):
         table.add_row(name, f"{size_bytes / 1e6:,.1f}", f"{count:,}")
     console.rich.print(table)
-    return 0 if mage and ticks else 1
+    return 0 if mage and ticks and not is_full else 1
 
 
 def sizes(state_dir: Path) -> Iterator[tuple[str, int, int]]:

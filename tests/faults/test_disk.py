@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,9 @@ def test_a_full_disk_is_said_loses_nothing_and_is_over_when_there_is_space(stack
     run = stack.start_run("ingestion")
     fill(filler)
     try:
+        status = subprocess.run([sys.executable, "-m", "stack.status"], check=False, capture_output=True, text=True)
+        assert status.returncode == 1
+        assert "FULL, 0.0 GB free" in status.stdout
         # Mage's own database is on the full disk: that nothing can be noted is expected; the model keeps serving.
         assert stack.client.run_block(*MODEL, trigger, PASSENGER_EXAMPLE) == before
     finally:
