@@ -62,14 +62,13 @@ class RunApiExtension:
         from tornado.ioloop import IOLoop
 
         from mage_server import retries
-        from mage_server.run_api import capture, database, redaction
+        from mage_server.run_api import capture, database
         from mage_server.run_api.handlers import routes
         from mage_server.run_api.service import RunService
         from mage_server.watchdog import Watchdog
 
         sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         capture.install()
-        redaction.install()
         retries.install()
         variables_dir = Path(get_variables_dir(repo_path=str(self.repo_path)))
         self.service = RunService(get_settings(), self.repo_path, database.make_engine(), variables_dir)

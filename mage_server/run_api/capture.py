@@ -14,6 +14,8 @@ from typing import Any
 
 from mage_ai.data_preparation.logging.logger import DictLogger
 
+from workflows.common.redaction import redact
+
 MAX_LOG_BYTES = 256 * 1024
 _current = threading.local()
 
@@ -100,7 +102,7 @@ class _PerThreadStream:
     def write(self, text: str) -> int:
         log: CallLog | None = getattr(_current, "log", None)
         if log is None:
-            return int(self._original.write(text) or 0)
+            return int(self._original.write(redact(text)) or 0)
         log.print(text)
         return len(text)
 

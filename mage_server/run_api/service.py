@@ -38,6 +38,7 @@ from mage_server.run_api.schema import find_callable_block
 from mage_server.run_api.trigger_tokens import UNKNOWN_TOKEN_TTL_SECONDS, Trigger, TriggerCache
 from mage_server.watchdog import check_scheduler
 from workflows.common.errors import WorkflowError
+from workflows.common.redaction import redacted
 from workflows.common.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ class RunService:
         """Execute the block in a worker thread, queue the record of the call, and resolve the job."""
         started_at = datetime.now(UTC)
         partition = execution_partition(trigger.id, started_at, request_id)
-        variables = simplejson.dumps(request.variables) if request.record else "{}"
+        variables = simplejson.dumps(redacted(request.variables)) if request.record else "{}"
         tags = {"block_uuid": request.block_uuid, "pipeline_uuid": request.pipeline_uuid, "request_id": request_id}
         log = CallLog(tags, is_kept=request.record)
         found: FoundBlock | None = None
@@ -206,7 +207,7 @@ class RunService:
                 request = replace(request, variables=known)
             with capture_output(log):
                 log.info(f"Start executing block {request.block_uuid}.")
-                outputs = found.execute(request, log, partition)
+                outputs = redacted(found.execute(request, log, partition))
             body = serialise({"run": {"output": outputs, **({"ignored": ignored} if ignored else {})}})
             log.info(f"Finish executing block {request.block_uuid}.")
         except BaseException as caught:  # a block may even raise SystemExit

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
 import openai
@@ -23,6 +22,7 @@ from workflows.ai_blocks.prompts import Message
 from workflows.ai_blocks.request_options import RequestOptions
 from workflows.common.errors import ServiceError
 from workflows.common.local_services import ensure_service
+from workflows.common.redaction import redact
 from workflows.common.settings import Settings
 from workflows.local_llm.model import LLM_SERVER, local_model_identity, local_model_name
 
@@ -33,8 +33,6 @@ MAX_RETRIES = 4
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
 MAX_MODELS_LISTED = 20
 MAX_ERROR_CHARACTERS = 500
-# Shorter keys ("none", "ollama") are no secrets, and are parts of words.
-MIN_SECRET_CHARACTERS = 8
 PROBE_SECONDS = 30.0
 
 _TOO_LARGE = re.compile(
@@ -201,9 +199,8 @@ class LanguageModel:
         elif isinstance(problem, openai.APITimeoutError):
             reason = f"no answer within {settings.llm_timeout_seconds:g} s (LLM_TIMEOUT_SECONDS)"
         line = " ".join(f"The language model {describe_model(settings)} failed: {reason}".split())
-        for secret in _secrets(settings):
-            line = line.replace(secret, "***")
-        return line[:MAX_ERROR_CHARACTERS]
+        # Before it is cut, so that no part of a secret is left.
+        return redact(line)[:MAX_ERROR_CHARACTERS]
 
 
 class _TimedClient(openai.DefaultAsyncHttpxClient):
@@ -258,15 +255,6 @@ def public_address(settings: Settings) -> str:
     address = settings.openai_base_url or OPENAI_BASE_URL
     # Up to the last @: a password may contain one that is not escaped.
     return re.split(r"[?#]", re.sub(r"(?<=//).*@", "", address))[0]
-
-
-def _secrets(settings: Settings) -> set[str]:
-    """Return what no message may hold: the key, and the user, password and query values of the address."""
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
-    parts = urlsplit(settings.openai_base_url or "")
-    userinfo = parts.netloc.rpartition("@")[0].split(":", 1)
-    found = {key, *userinfo, *map(unquote, userinfo), *(value for _, value in parse_qsl(parts.query))}
-    return {secret for secret in found if len(secret) >= MIN_SECRET_CHARACTERS}
 
 
 def _json(response: httpx.Response) -> Any:

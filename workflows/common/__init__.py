@@ -1,1 +1,6 @@
 """What every workflow needs: settings, errors, files, the warehouse, processes, and the one module that asks Mage."""
+
+from workflows.common import redaction
+
+# Here, because every process that has a secret imports this package: server, scheduler, workers, services, kernels.
+redaction.install()

@@ -5,9 +5,14 @@
 
 from collections.abc import Mapping
 
+from workflows.common.redaction import redact, redacted
+
 
 class WorkflowError(Exception):
     """Base of all errors raised on purpose."""
+
+    def __init__(self, message: str):
+        super().__init__(redact(message))
 
 
 class InvalidInputError(WorkflowError):
@@ -19,7 +24,7 @@ class InvalidInputError(WorkflowError):
     """
 
     def __init__(self, message: str, fields: Mapping[str, str] | None = None):
-        self.fields = dict(fields or {})
+        self.fields: dict[str, str] = redacted(dict(fields or {}))
         details = "; ".join(f"{name}: {reason}" for name, reason in self.fields.items())
         super().__init__(f"{message} ({details})" if details else message)
 

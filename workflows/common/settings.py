@@ -5,6 +5,7 @@ Every variable has a default that works on one machine. Values come from the pro
 """
 
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from workflows.common import redaction
+
 REPO_PATH = Path(__file__).resolve().parents[2]
 ENV_FILE = Path(os.environ.get("ENV_FILE", REPO_PATH / ".env"))
+# Secrets that only Mage reads.
+MAGE_SECRETS = ("DEFAULT_OWNER_PASSWORD", "JWT_SECRET", "MAGE_SLACK_WEBHOOK_URL")
 
 
 class Settings(BaseSettings):
@@ -157,6 +162,11 @@ class Settings(BaseSettings):
     )
     run_api_retention_days: float = Field(default=30, gt=0, description="Days for which recorded calls are kept.")
 
+    def model_post_init(self, _context: Any) -> None:
+        """Have the secrets removed from what this process logs, raises and stores."""
+        redaction.mark(_secrets(dict(self)))
+        redaction.mark(filter(None, map(os.environ.get, MAGE_SECRETS)))
+
     @property
     def data_dir(self) -> Path:
         """Folder of the bundled inputs."""
@@ -206,6 +216,18 @@ def get_settings() -> Settings:
 def _read(_file: object, _variables: object) -> Settings:
     settings = Settings()
     return settings.model_copy(update={"state_dir": settings.state_dir.expanduser().resolve()})
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    """Yield what is marked as secret, as a whole and by its words (`Bearer KEY`), and credentials in addresses."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+        yield from (value, *value.split())
+    if isinstance(value, str) and "//" in value:
+        yield from redaction.secrets_of_address(value)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _secrets(item)
 
 
 _VARIABLES = tuple(name.upper() for name in Settings.model_fields)

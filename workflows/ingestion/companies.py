@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from workflows.common.errors import InvalidInputError
 from workflows.common.http import requests_to
 from workflows.common.local_services import LocalService
+from workflows.common.redaction import redact, redacted
 from workflows.common.settings import Settings
 from workflows.common.warehouse import Table, append_rows, replace_table
 from workflows.ingestion.pagination import Pagination, fetch_pages
@@ -206,7 +207,8 @@ def _read_record(record: Record, names: Mapping[str, str], found: Companies) -> 
         found.rejected_count += 1
         if len(found.rejected) < MAX_REJECTED_KEPT:
             text = json.dumps(decoded, default=str) if decoded is not None else bytes(record).decode(errors="replace")
-            found.rejected.append((text[:MAX_TEXT_LENGTH], problems))
+            # An API may send back the address it was called with.
+            found.rejected.append((redact(text)[:MAX_TEXT_LENGTH], redacted(problems)))
         return None
     for name in ranges:
         found.ranges[name] = found.ranges.get(name, 0) + 1

@@ -8,13 +8,13 @@ import logging
 import math
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 
 from workflows.common.errors import InvalidInputError
 from workflows.common.http import download
+from workflows.common.redaction import redact
 from workflows.sql_python.passengers import COLUMNS, KEY, TARGET, plain_name, validated
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _fetch(source: str) -> tuple[str, bytes]:
     """Return the address of a source without secrets, and its content."""
     scheme = source.partition("://")[0].lower() if "://" in source else ""
     if scheme in {"http", "https"}:
-        return _without_secrets(source), _download(source)
+        return redact(source), _download(source)
     if scheme:
         raise InvalidInputError(
             f"passengers: {scheme}:// is not supported; set PASSENGERS_CSV to a path or an http(s) URL"
@@ -207,20 +207,10 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _without_secrets(url: str) -> str:
-    """Drop user, password and query, which may hold a token."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise InvalidInputError("passengers: PASSENGERS_CSV is not a valid URL") from None
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
-
-
 def _download(url: str, seconds: float = DOWNLOAD_SECONDS) -> bytes:
     return download(
         url,
-        source=f"passengers: {_without_secrets(url)}",
+        source=f"passengers: {redact(url)}",
         setting="PASSENGERS_CSV",
         timeout_seconds=15,
         deadline_seconds=seconds,

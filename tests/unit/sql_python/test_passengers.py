@@ -294,7 +294,7 @@ class TestLoadFromUrl:
     def test_status_and_no_secret_in_the_error(self) -> None:
         with serve(404, b"") as (url, _):
             secret = url.replace("http://", "http://user:hunter2@") + "/titanic.csv?token=hunter2"
-            with pytest.raises(ServiceError, match=r"titanic\.csv answered 404") as caught:
+            with pytest.raises(ServiceError, match=r"//\*\*\*@.*titanic\.csv\?token=\*\*\* answered 404") as caught:
                 load_passengers(secret)
         assert "hunter2" not in str(caught.value)
 
@@ -306,9 +306,16 @@ class TestLoadFromUrl:
         assert "hunter2" not in str(caught.value)
         assert caught.value.__cause__ is None
 
-    @pytest.mark.parametrize("url", ["s3://bucket/titanic.csv", "http://[", "file:///etc/passwd"])
-    def test_other_addresses_are_refused(self, url: str) -> None:
-        with pytest.raises(InvalidInputError, match="PASSENGERS_CSV"):
+    @pytest.mark.parametrize(
+        ("url", "error"),
+        [
+            ("s3://bucket/titanic.csv", InvalidInputError),
+            ("http://[", ServiceError),
+            ("file:///etc/passwd", InvalidInputError),
+        ],
+    )
+    def test_other_addresses_are_refused(self, url: str, error: type[Exception]) -> None:
+        with pytest.raises(error, match="PASSENGERS_CSV"):
             load_passengers(url)
 
 
