@@ -28,7 +28,7 @@ from stack.mage_client import wait_until
 from workflows.common.processes import free_port
 from workflows.common.settings import get_settings
 
-RATES_AN_HOUR = (0, 120, 600, 1200, 2400)
+RATES_AN_HOUR = [0, 120, 600, 1200, 2400, 4800, 7200]
 WRITE_EVERY_SECONDS = 0.05
 PIPELINE = "ingestion"
 
@@ -83,7 +83,8 @@ def main() -> None:
     """Measure each rate and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="duration of each rate")
-    duration_seconds = parser.parse_args().seconds
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES_AN_HOUR, help="runs an hour")
+    arguments = parser.parse_args()
     console = Console()
     table = Table("runs an hour asked for", "runs", "median s of a run", "row ms p50", "row ms p95", "row ms max")
     with (
@@ -94,8 +95,8 @@ def main() -> None:
     ):
         for pipeline in GRAPH.scheduled:
             follow(stack.database, start_or_join(stack, console, pipeline), console)
-        for rate in RATES_AN_HOUR:
-            count, seconds, rows = measure(stack, rate, duration_seconds)
+        for rate in arguments.rates:
+            count, seconds, rows = measure(stack, rate, arguments.seconds)
             ms = [1000 * one for one in rows]
             median, p95 = statistics.median(ms), statistics.quantiles(ms, n=20)[-1]
             of_runs = f"{statistics.median(seconds):.1f}" if seconds else "-"
