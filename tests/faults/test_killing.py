@@ -3,6 +3,7 @@
 `make faults ROUNDS=30 SEED=7` runs more rounds, and those of a seed again; ROLE=server kills that process alone.
 """
 
+import contextlib
 import logging
 import os
 import random
@@ -13,6 +14,7 @@ from itertools import islice
 
 import pytest
 
+from benchmarks.servers import instant_model
 from stack.demo import GRAPH
 from stack.mage_client import wait_until
 from tests.faults.chain import SETTLE_SECONDS, assert_whole, has_settled, now, runs_since, start_run
@@ -24,28 +26,33 @@ logger = logging.getLogger(__name__)
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 ROLE = os.environ.get("FAULT_ROLE")
+# Without it, a server that answers at once stands in for the language model, and there is no model server to kill.
+HAS_BUNDLED_MODEL = bool(os.environ.get("FAULT_BUNDLED_MODEL"))
 # The chain takes about as long when all is well.
 LATEST_KILL_SECONDS = 25.0
 
-pytestmark = pytest.mark.timeout(300 + ROUNDS * 2 * SETTLE_SECONDS)
+# The rounds follow each other on one stack, so one process runs them.
+pytestmark = [pytest.mark.timeout(300 + ROUNDS * 2 * SETTLE_SECONDS), pytest.mark.xdist_group("killing")]
 
 
 def rounds(generator: random.Random) -> Iterator[tuple[str, float]]:
     """Yield a role and the seconds after which it is killed; every role comes before one comes again."""
+    roles = [ROLE] if ROLE else [role for role in ROLES if HAS_BUNDLED_MODEL or role != "model server"]
     while True:
-        for role in [ROLE] if ROLE else generator.sample(list(ROLES), len(ROLES)):
+        for role in generator.sample(roles, len(roles)):
             yield role, generator.uniform(0, LATEST_KILL_SECONDS)
 
 
 @pytest.fixture(scope="module")
-def stack_up(up) -> Up:
+def stack_up(up) -> Iterator[Up]:
     """The stack, after a first chain that was left alone."""
-    command = up()
-    moment = now()
-    stack = command.start()
-    wait_until(lambda: stack.database.runs("sql_python_workflow") and has_settled(stack, moment), SETTLE_SECONDS)
-    assert {run.status for run in runs_since(stack, moment)} == {"completed"}
-    return command
+    with contextlib.nullcontext({}) if HAS_BUNDLED_MODEL else instant_model() as model:
+        command = up(**model)
+        moment = now()
+        stack = command.start()
+        wait_until(lambda: stack.database.runs("sql_python_workflow") and has_settled(stack, moment), SETTLE_SECONDS)
+        assert {run.status for run in runs_since(stack, moment)} == {"completed"}
+        yield command
 
 
 @pytest.mark.parametrize(
