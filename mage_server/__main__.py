@@ -31,8 +31,10 @@ def main() -> None:
 
     # The scheduler reads the queue when it is imported, as it is by the modules below.
     job_queue.install()
-    from mage_server import failures, watchdog
+    from mage_server import editor, failures, kernels, watchdog
 
+    kernels.install()
+    editor.install()
     failures.install()
     watchdog.install()
     from mage_ai.server.server import start_server
