@@ -1,6 +1,7 @@
 """Output of the command line: steps with their duration, errors, and the progress of pipeline runs."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from workflows.common.errors import WorkflowError
+from workflows.common.processes import PRIVATE_UMASK
 
 
 class Console:
@@ -24,6 +26,7 @@ class Console:
 
     def run(self, command: Callable[[], int]) -> int:
         """Run a command and return its exit code; after an expected error, print it and return 1."""
+        os.umask(PRIVATE_UMASK)
         try:
             return command()
         except ValidationError as error:

@@ -117,7 +117,7 @@ def _start(service: LocalService, idle_exit_seconds: int) -> str:
     port = free_port()
     log_path = get_settings().state_dir / "logs" / f"{service.name}.log"
     # In a file, since every user of the machine may read the arguments of a process.
-    write_text_atomically(_key_path(service), secrets.token_urlsafe(32), mode=0o600)
+    write_text_atomically(_key_path(service), secrets.token_urlsafe(32))
     command = [sys.executable, "-m", service.module, "--port", str(port), "--key-file", str(_key_path(service))]
     command += ["--idle-exit-seconds", str(idle_exit_seconds)]
     process = start_process(
