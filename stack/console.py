@@ -19,8 +19,10 @@ class Console:
     """Writes to standard output."""
 
     def __init__(self) -> None:
+        # Not rich's own answer, which a variable can change: secrets are printed to a terminal only.
+        self.is_terminal = sys.stdout.isatty()
         # Without a terminal, rich assumes 80 columns, which is too narrow for the tables.
-        width = None if sys.stdout.isatty() else 140
+        width = None if self.is_terminal else 140
         self.rich = RichConsole(highlight=False, soft_wrap=True, width=width)
         self._started = time.monotonic()
 
