@@ -149,6 +149,17 @@ def test_texts_of_callers_are_shown_as_texts(executed, owner):
     assert SCRIPT not in executed.messages
 
 
+def test_a_recorded_call_is_shown_as_texts(editor, owner):
+    output = editor.output("outputs", "hostile")
+    assert SCRIPT in json.dumps(output), "the caller gets the text itself"
+    statement = "SELECT id FROM block_run WHERE block_uuid = 'hostile' AND status = 'COMPLETED'"
+    ((block_run_id,),) = editor.wait_for_rows(statement)
+    answer = owner.get(f"{editor.url}/api/block_runs/{block_run_id}/outputs", timeout=20).json()
+    first, second = (output["sample_data"]["rows"] for output in answer["outputs"])
+    assert first[0] == [SCRIPT.replace("<", "&lt;"), SCRIPT.replace("<", "&lt;"), -1.5]
+    assert second == [[SCRIPT.replace("<", "&lt;")]]
+
+
 def test_a_download_holds_no_formula_and_all_numbers(executed, owner):
     answer = owner.get(
         f"{executed.server.url}/api/pipelines/outputs/block_outputs/hostile/downloads",
