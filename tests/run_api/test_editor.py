@@ -23,7 +23,7 @@ from tornado.websocket import websocket_connect
 from benchmarks.servers import RunningServer, run_api_command, start_server
 from stack.mage_client import CLIENT_ID
 
-SECRETS = {"JWT_SECRET": "signing-key-of-the-test", "DEFAULT_OWNER_PASSWORD": "password-of-the-test"}
+SECRETS = {"JWT_SECRET": "signing-key-of-the-test-of-32-bytes", "DEFAULT_OWNER_PASSWORD": "password-of-the-test"}
 SCRIPT = "<img src=x onerror=steal()>"
 BLOCK = """
 import pandas as pd
