@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-model eval-llm llm-usage models tune-model lock setup setup-bench setup-next
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-model eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ lock: setup ## Lock the environments again, after a change in requirements/
 	    --no-header --no-annotate --override requirements/overrides.txt -c requirements/constraints.txt \
 	    requirements/$$name.in -o requirements/$$name.lock >/dev/null || exit 1; \
 	done
+
+audit: setup ## List the known vulnerabilities of the locked environments (asks the advisory service OSV)
+	@$(RUN) -m stack.audit
 
 setup:
 	@stack/setup.sh $(VENV) requirements/local.lock

@@ -1,4 +1,3 @@
-from workflows.common.local_services import ensure_service
 from workflows.common.mage import duckdb_database
 from workflows.common.settings import get_settings
 from workflows.ingestion import companies
@@ -12,8 +11,8 @@ if "test" not in globals():
 @data_loader
 def load_companies(*args, **kwargs):
     """Fetch the companies from COMPANIES_API_URL, by default the bundled sample; set aside what does not fit."""
-    settings = get_settings()
-    url = settings.companies_api_url or f"{ensure_service(companies.COMPANIES_API)}/companies"
+    settings = companies.with_source(get_settings())
+    url = str(settings.companies_api_url)
     return companies.load_companies(settings, url, duckdb_database(), kwargs.get("pipeline_run_id"))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from mage_ai.settings.repo import set_repo_path
 
 from mage_server.preload import preload
+from workflows.common.processes import PRIVATE_UMASK
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--host", default="localhost", help="address to listen on (default: localhost)")
     parser.add_argument("--port", default="6789", help="port to listen on (default: 6789)")
     arguments = parser.parse_args()
+    os.umask(PRIVATE_UMASK)
     project = arguments.project.resolve()
     # Mage derives the location of its database from the project's path, when its other modules are imported.
     set_repo_path(str(project))
@@ -31,8 +33,10 @@ def main() -> None:
 
     # The scheduler reads the queue when it is imported, as it is by the modules below.
     job_queue.install()
-    from mage_server import failures, redaction, watchdog
+    from mage_server import editor, failures, kernels, redaction, watchdog
 
+    kernels.install()
+    editor.install()
     failures.install()
     redaction.install()
     watchdog.install()

@@ -1,6 +1,7 @@
 """Output of the command line: steps with their duration, errors, and the progress of pipeline runs."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,19 +12,23 @@ from rich.live import Live
 from rich.table import Table
 
 from workflows.common.errors import WorkflowError
+from workflows.common.processes import PRIVATE_UMASK
 
 
 class Console:
     """Writes to standard output."""
 
     def __init__(self) -> None:
+        # Not rich's own answer, which a variable can change: secrets are printed to a terminal only.
+        self.is_terminal = sys.stdout.isatty()
         # Without a terminal, rich assumes 80 columns, which is too narrow for the tables.
-        width = None if sys.stdout.isatty() else 140
+        width = None if self.is_terminal else 140
         self.rich = RichConsole(highlight=False, soft_wrap=True, width=width)
         self._started = time.monotonic()
 
     def run(self, command: Callable[[], int]) -> int:
         """Run a command and return its exit code; after an expected error, print it and return 1."""
+        os.umask(PRIVATE_UMASK)
         try:
             return command()
         except ValidationError as error:

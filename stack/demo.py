@@ -14,12 +14,15 @@ from stack.launch import CALLED_FROM_CODE, INFERENCE, Stack, connected_stack
 from stack.mage_client import MageError, children
 from stack.mage_database import MageDatabase, PipelineRun
 from stack.project_graph import read_graph
+from workflows.common.files import write_text_atomically
 from workflows.common.settings import REPO_PATH, Settings
 
 GRAPH = read_graph(REPO_PATH)
 REFRESH = "GLOBAL_DATA_PRODUCT_TRIGGER"
 TIMEOUT_SECONDS = 900
 POLL_SECONDS = 1
+# Login, password and calls with their tokens, for its user alone.
+ACCESS_FILE = "access.txt"
 # A proxy that the environment names cannot reach this machine.
 NO_PROXY = "--noproxy '*' " if getproxies() else ""
 
@@ -61,15 +64,24 @@ def refresh(settings: Settings, console: Console) -> bool:
 
 
 def say_where(stack: Stack, console: Console) -> None:
-    """Print the address of the UI, the login, and the two calls as curl commands."""
+    """Print the address of the UI, the login, and the two calls as curl commands.
+
+    Without a terminal the output goes to a log, which others may read: then it names a file that holds the rest.
+    """
     console.heading("Mage")
     console.say(f"  UI        {stack.server.url}")
+    login, calls = "", "\n\n".join(curl_command(stack, call) for call in CALLS)
     if stack.server.needs_sign_in:
-        console.say(f"  login     {stack.settings.owner_email}")
-        console.say(f"  password  {stack.secrets.owner_password} (unless it was changed in the UI)")
-    console.heading("The two calls, ready to paste")
-    for call in CALLS:
-        console.say(curl_command(stack, call) + "\n")
+        login = f"  login     {stack.settings.owner_email}\n"
+        login += f"  password  {stack.secrets.owner_password} (unless it was changed in the UI)\n"
+    if console.is_terminal:
+        console.say(login)
+        console.heading("The two calls, ready to paste")
+        console.say(f"{calls}\n")
+        return
+    path = stack.settings.state_dir / ACCESS_FILE
+    write_text_atomically(path, f"{login}\n{calls}\n")
+    console.say(f"  login     with the two calls, ready to paste, in {path}")
 
 
 def start_or_join(stack: Stack, console: Console, pipeline: str) -> PipelineRun:

@@ -1,7 +1,9 @@
 """Start and stop Mage together with the local services."""
 
 import contextlib
+import os
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +91,7 @@ def _only_start(settings: Settings) -> Iterator[None]:
         StackError: another process does.
     """
     path = stack_record_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(settings.state_dir)
     # The operating system frees the lock when the process ends, however it does.
     lock = FileLock(path.with_suffix(".lock"), timeout=0)
     try:
@@ -194,6 +196,20 @@ def stop_leftovers(settings: Settings) -> list[str]:
     # Mage first: a running block would start a stopped service again.
     stopped += ["mage"] if stop_recorded(record_path(settings)) else []
     return stopped + stop_services()
+
+
+def make_private(state_dir: Path) -> None:
+    """Make the state folder, and close an existing one, and the secrets in it, to other users of the machine.
+
+    A folder of another user, or one that all share, such as /tmp, is left as it is; the secrets in it are closed.
+    """
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = state_dir.stat()
+    if status.st_uid == os.getuid() and not status.st_mode & stat.S_ISVTX:
+        state_dir.chmod(0o700)
+    for path in (state_dir / "secrets.json", state_dir / "mage" / "mage-ai.db", *state_dir.glob("services/*.key")):
+        with contextlib.suppress(OSError):
+            path.chmod(0o600)
 
 
 def stack_record_path(settings: Settings) -> Path:

@@ -25,5 +25,5 @@ def load_or_create(state_dir: Path) -> Secrets:
     if path.exists():
         return Secrets(**json.loads(path.read_text(encoding="utf-8")))
     made = Secrets(owner_password=secrets.token_urlsafe(12), jwt_secret=secrets.token_urlsafe(32))
-    write_text_atomically(path, json.dumps(asdict(made), indent=2) + "\n", mode=0o600)
+    write_text_atomically(path, json.dumps(asdict(made), indent=2) + "\n")
     return made

@@ -1,5 +1,6 @@
 from functools import partial
 
+from mage_server.editor import as_text
 from workflows.common.settings import REPO_PATH, get_settings
 from workflows.sql_python.passenger_files import load_passengers
 from workflows.survival import train_and_promote as workflow
@@ -20,6 +21,7 @@ def test_mage_shows_the_card_whole_beside_the_table(run_block, monkeypatch, tmp_
     html = (tmp_path / "models" / version / CARD_FILE).read_text(encoding="utf-8")
     cell = as_block_output(html, version).loc[0, "model_card"]
     assert card.loc[0, "model_card"] == cell
+    assert as_text(cell) == cell, "the one HTML that the server lets the UI render"
 
     block = Pipeline.get(PIPELINE, repo_path=str(REPO_PATH)).get_block(BLOCK)
     block.store_variables({"output_0": table, "output_1": card})

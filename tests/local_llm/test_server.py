@@ -10,7 +10,8 @@ import requests
 from workflows.ai_blocks.answers import ask
 from workflows.ai_blocks.client import LanguageModel, RequestTooLargeError, probe
 from workflows.ai_blocks.prompts import Prompt
-from workflows.common.local_services import ensure_service, running_service, stop_services
+from workflows.common.http import local_get
+from workflows.common.local_services import ensure_service, running_service, service_key, stop_services
 from workflows.common.settings import get_settings
 from workflows.local_llm.model import LLM_SERVER
 
@@ -44,7 +45,7 @@ def test_too_long_a_prompt_is_noticed(model):
 def test_service_is_shared_and_offers_its_model(model):
     url = ensure_service(LLM_SERVER)
     assert ensure_service(LLM_SERVER) == url
-    offered = requests.get(f"{url}/v1/models", timeout=5).json()
+    offered = local_get(f"{url}/v1/models", 5, service_key(LLM_SERVER)).json()
     assert [entry["id"] for entry in offered["data"]] == ["smollm2-135m-instruct"]
 
 
@@ -87,7 +88,8 @@ def test_server_ends_at_once_at_sigterm_under_load(tmp_path, monkeypatch):
     url = ensure_service(LLM_SERVER)
     record = json.loads((tmp_path / "services" / "llm_server.json").read_text())
     request = {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 1500, "stream": True}
-    with requests.post(f"{url}/v1/chat/completions", json=request, stream=True, timeout=30) as answer:
+    key = {"Authorization": f"Bearer {service_key(LLM_SERVER)}"}
+    with requests.post(f"{url}/v1/chat/completions", json=request, headers=key, stream=True, timeout=30) as answer:
         next(answer.iter_lines())
         process = psutil.Process(record["pid"])
         process.terminate()

@@ -8,7 +8,14 @@ import pytest
 import requests
 
 from workflows.common import local_services
-from workflows.common.local_services import LocalService, ensure_service, running_service, stop_services
+from workflows.common.http import local_get
+from workflows.common.local_services import (
+    LocalService,
+    ensure_service,
+    running_service,
+    service_key,
+    stop_services,
+)
 from workflows.common.processes import is_alive, recorded_process
 from workflows.common.settings import get_settings
 from workflows.ingestion.companies import COMPANIES_API
@@ -37,7 +44,7 @@ def test_many_at_once_get_one_service():
         thread.join()
     assert len(set(urls)) == 1
     assert len(urls) == 4
-    companies = requests.get(f"{urls[0]}/companies", timeout=5)
+    companies = local_get(f"{urls[0]}/companies", 5, service_key(COMPANIES_API))
     assert companies.headers["Content-Type"] == "application/json"
     assert len(companies.json()) == 12
 
@@ -46,6 +53,46 @@ def test_it_listens_on_this_machine_alone():
     ensure_service(COMPANIES_API)
     listening = psutil.Process(pid_of("companies_api")).connections(kind="inet")
     assert {connection.laddr.ip for connection in listening if connection.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("service", "path"), [(COMPANIES_API, "/companies"), (LLM_SERVER, "/v1/models"), (LLM_SERVER, "/slots")]
+)
+def test_only_who_has_the_key_of_this_start_gets_an_answer(service, path):
+    url, foreign = ensure_service(service), {"Origin": "http://foreign.example", "Host": "foreign.example"}
+    key = {"Authorization": f"Bearer {service_key(service)}"}
+    assert requests.get(url + path, headers=key, timeout=5).status_code == 200
+    for headers in ({}, {"Authorization": "Bearer wrong"}, foreign):
+        assert requests.get(url + path, headers=headers, timeout=5).status_code in (401, 403)
+    for answer in (
+        requests.get(url + path, headers=key | foreign, timeout=5),
+        requests.get(f"{url}/health", headers=foreign, timeout=5),
+        requests.options(url + path, headers=foreign | {"Access-Control-Request-Method": "GET"}, timeout=5),
+    ):
+        # An empty one allows no origin, as none does; llama.cpp always sends it.
+        assert not answer.headers.get("Access-Control-Allow-Origin")
+
+
+def test_a_name_that_was_rebound_to_this_machine_is_refused():
+    url, key = ensure_service(COMPANIES_API), {"Authorization": f"Bearer {service_key(COMPANIES_API)}"}
+    port = url.rpartition(":")[2]
+    for host in ("foreign.example", f"foreign.example:{port}", "127.0.0.1.foreign.example", "169.254.169.254"):
+        for path in ("/companies", "/health"):
+            assert requests.get(url + path, headers=key | {"Host": host}, timeout=5).status_code == 403
+    for host in (f"localhost:{port}", f"127.0.0.1:{port}"):
+        assert requests.get(f"{url}/companies", headers=key | {"Host": host}, timeout=5).ok
+
+
+def test_each_start_has_a_key_that_only_its_user_can_read():
+    ensure_service(COMPANIES_API)
+    path, first = get_settings().state_dir / "services" / "companies_api.key", service_key(COMPANIES_API)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(first) >= 32
+    command = " ".join(psutil.Process(pid_of("companies_api")).cmdline())
+    assert first not in command, "every user of the machine can read the arguments of a process"
+    stop_services()
+    ensure_service(COMPANIES_API)
+    assert service_key(COMPANIES_API) != first
 
 
 def test_a_service_that_died_is_started_again():
@@ -64,7 +111,7 @@ def test_a_service_that_does_not_respond_is_replaced(monkeypatch):
     first = psutil.Process(pid_of("companies_api"))
     first.suspend()
     url = ensure_service(COMPANIES_API)
-    assert requests.get(f"{url}/companies", timeout=5).ok
+    assert local_get(f"{url}/companies", 5, service_key(COMPANIES_API)).ok
     assert pid_of("companies_api") != first.pid
     assert not is_alive(first.pid)
 

@@ -29,6 +29,11 @@ def test_the_summary_tells_what_was_written(salaries, frame, spark_state_dir):
     assert salaries["mean_salary_usd"] == pytest.approx(frame["salary_usd"].mean(), abs=0.01)
 
 
+def test_what_was_written_is_its_users_alone(salaries):
+    folder = Path(salaries["salaries_uri"])
+    assert not [path for path in (folder, *folder.iterdir()) if path.stat().st_mode & 0o077]
+
+
 def test_the_salaries_look_like_salaries(frame):
     assert list(frame.columns) == ["employee_id", "department", "job_level", "salary_usd"]
     assert frame["employee_id"].is_unique

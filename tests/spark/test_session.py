@@ -10,6 +10,15 @@ def java_children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if "java" in child.name()]
 
 
+def test_its_ports_are_of_this_machine_and_ask_for_a_key(spark_state_dir):
+    with spark_session() as spark:
+        (java,) = java_children()
+        listening = {c.laddr.ip for c in java.connections(kind="inet") if c.status == psutil.CONN_LISTEN}
+        assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+        assert spark.sparkContext.getConf().get("spark.authenticate") == "true"
+        assert spark.range(1000).repartition(4).selectExpr("sum(id)").first()[0] == 499_500
+
+
 def test_what_takes_too_long_is_stopped_and_no_java_is_left(spark_state_dir, monkeypatch):
     monkeypatch.setenv("SPARK_TIMEOUT_SECONDS", "1")
     before = java_children()

@@ -21,7 +21,7 @@ from workflows.ai_blocks.limits import CallLimits
 from workflows.ai_blocks.prompts import Message
 from workflows.ai_blocks.request_options import RequestOptions
 from workflows.common.errors import ServiceError
-from workflows.common.local_services import ensure_service
+from workflows.common.local_services import ensure_service, service_key
 from workflows.common.redaction import redact
 from workflows.common.settings import Settings
 from workflows.local_llm.model import LLM_SERVER, local_model_identity, local_model_name
@@ -175,8 +175,8 @@ class LanguageModel:
                 "LLM_MODEL is set but no server: set OPENAI_API_KEY for OpenAI, or OPENAI_BASE_URL for another server "
                 "(https://NAME.openai.azure.com for Azure); a file for the local server goes into LOCAL_MODEL_PATH"
             )
-        # Local servers need no key, but the protocol's header has to hold something.
-        secret = "none" if key is None or local_url else key.get_secret_value()
+        # Servers of one's own often need no key, but the protocol's header has to hold something.
+        secret = service_key(LLM_SERVER) if local_url else key.get_secret_value() if key else "none"
         options: dict[str, Any] = {"api_key": secret, "max_retries": self.max_retries, "http_client": http}
         try:
             if version is None or local_url:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_text_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace `path` by `text`, synchronised to disk with its name; missing folders are made."""
+def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace `path` by `text`, for its user alone, synchronised to disk with its name; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -131,15 +131,16 @@ def is_local(url: str) -> bool:
         return False
 
 
-def local_get(url: str, timeout_seconds: float) -> requests.Response:
-    """GET an address of this machine, without any proxy that the environment names.
+def local_get(url: str, timeout_seconds: float, key: str | None = None) -> requests.Response:
+    """GET an address of this machine, with a key if it asks for one, without any proxy that the environment names.
 
     Raises:
         requests.RequestException: no answer.
     """
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(url, timeout=timeout_seconds)
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        return session.get(url, headers=headers, timeout=timeout_seconds)
 
 
 def _host(url: str) -> str:

@@ -1,11 +1,13 @@
 """Services that stand in for outside ones on this machine: one of each per state folder, shared by all processes.
 
 `make up` starts them with Mage. Where Mage was started by itself, the first block that needs one starts it;
-such a service ends by itself after a time without requests.
+such a service ends by itself after a time without requests. Each start makes a key, which every request but those
+to `/health` must send: other users of the machine and pages in a browser can reach the port, but not the key's file.
 """
 
 import logging
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ import requests
 from filelock import FileLock
 
 from workflows.common.errors import ServiceError
+from workflows.common.files import write_text_atomically
 from workflows.common.http import local_get
 from workflows.common.processes import (
     Record,
@@ -44,7 +47,7 @@ class LocalService:
 
     Attributes:
         name: Name of its record and its log.
-        module: Run with `--port` and `--idle-exit-seconds`; answers 200 at `/health` once it is ready.
+        module: Run with `--port`, `--key-file` and `--idle-exit-seconds`; answers 200 at `/health` once it is ready.
         content_id: Identifies what the settings have it serve; a service that serves other content is replaced.
     """
 
@@ -93,6 +96,11 @@ def running_service(service: LocalService) -> str | None:
     return url if _is_healthy(url) else None
 
 
+def service_key(service: LocalService) -> str:
+    """Return the key to send to a service that was started, as `Authorization: Bearer KEY`."""
+    return _key_path(service).read_text(encoding="utf-8")
+
+
 def running_services() -> list[tuple[str, str]]:
     """Return name and base URL of the services of the state folder whose processes are alive."""
     records = [(path.stem, read_record(path)) for path in sorted(_services_dir().glob("*.json"))]
@@ -108,7 +116,9 @@ def stop_services(timeout_seconds: float = 10) -> list[str]:
 def _start(service: LocalService, idle_exit_seconds: int) -> str:
     port = free_port()
     log_path = get_settings().state_dir / "logs" / f"{service.name}.log"
-    command = [sys.executable, "-m", service.module, "--port", str(port)]
+    # In a file, since every user of the machine may read the arguments of a process.
+    write_text_atomically(_key_path(service), secrets.token_urlsafe(32))
+    command = [sys.executable, "-m", service.module, "--port", str(port), "--key-file", str(_key_path(service))]
     command += ["--idle-exit-seconds", str(idle_exit_seconds)]
     process = start_process(
         command,
@@ -134,6 +144,10 @@ def _services_dir() -> Path:
 
 def _record_path(service: LocalService) -> Path:
     return _services_dir() / f"{service.name}.json"
+
+
+def _key_path(service: LocalService) -> Path:
+    return _services_dir() / f"{service.name}.key"
 
 
 def _url(record: Record) -> str:

@@ -17,6 +17,8 @@ from workflows.common.settings import REPO_PATH
 
 Record = dict[str, Any]
 POLL_SECONDS = 0.1
+# What the stack writes is its user's alone.
+PRIVATE_UMASK = 0o077
 
 
 def start_process(
@@ -47,6 +49,7 @@ def start_process(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            umask=PRIVATE_UMASK,
         )
     record_process(psutil.Process(process.pid), record_path, **details)
     return process

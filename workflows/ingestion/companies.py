@@ -15,10 +15,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import SecretStr
 
 from workflows.common.errors import InvalidInputError
 from workflows.common.http import requests_to
-from workflows.common.local_services import LocalService
+from workflows.common.local_services import LocalService, ensure_service, service_key
 from workflows.common.redaction import redact, redacted
 from workflows.common.settings import Settings
 from workflows.common.warehouse import Table, append_rows, replace_table
@@ -85,6 +86,15 @@ class Companies:
     def record_count(self) -> int:
         """Number of records read."""
         return self.table.num_rows + self.rejected_count
+
+
+def with_source(settings: Settings) -> Settings:
+    """Return settings that name an API: where they name none, the local one, which is started if it does not run."""
+    if settings.companies_api_url is not None:
+        return settings
+    url = f"{ensure_service(COMPANIES_API)}/companies"
+    headers = {"Authorization": SecretStr(f"Bearer {service_key(COMPANIES_API)}")}
+    return settings.model_copy(update={"companies_api_url": url, "companies_api_headers": headers})
 
 
 def load_companies(settings: Settings, url: str, database: str, pipeline_run_id: int | None) -> pd.DataFrame:

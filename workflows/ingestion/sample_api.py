@@ -1,14 +1,15 @@
-"""A companies API over HTTP with the bundled sample: `GET /companies`, `GET /health`.
+"""A companies API over HTTP with the bundled sample: `GET /companies`, which asks for the key, and `GET /health`.
 
-Run as `python -m workflows.ingestion.sample_api --port 8080`.
+Run as `python -m workflows.ingestion.sample_api --port 8080 --key-file FILE`.
 """
 
 import argparse
 import asyncio
+import hmac
 import time
 from pathlib import Path
 
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler
 
 from workflows.common.settings import get_settings
 
@@ -31,13 +32,38 @@ class IdleClock:
             await asyncio.sleep(left)
 
 
-class CompaniesHandler(RequestHandler):
+class LocalHandler(RequestHandler):
+    """Answers only to the names of this machine: a page whose name was rebound to 127.0.0.1 sends its own `Host`."""
+
+    def prepare(self) -> None:
+        """Refuse another `Host`.
+
+        Raises:
+            HTTPError: 403.
+        """
+        if self.request.host_name not in ("127.0.0.1", "localhost"):
+            raise HTTPError(403)
+
+
+class CompaniesHandler(LocalHandler):
     """The sample file as it stands, read at each request so that an edit shows."""
 
-    def initialize(self, sample: Path, idle: IdleClock) -> None:
+    def initialize(self, sample: Path, key: str, idle: IdleClock) -> None:
         """Take what the application was made with."""
         self.sample = sample
+        self.key = key
         self.idle = idle
+
+    def prepare(self) -> None:
+        """Refuse a request without the key.
+
+        Raises:
+            HTTPError: 401, or 403 for another `Host`.
+        """
+        super().prepare()
+        given = self.request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self.key}".encode()):
+            raise HTTPError(401)
 
     def get(self) -> None:
         """Answer with the list of companies."""
@@ -46,7 +72,7 @@ class CompaniesHandler(RequestHandler):
         self.write(self.sample.read_bytes())
 
 
-class HealthHandler(RequestHandler):
+class HealthHandler(LocalHandler):
     """Ready as soon as it answers."""
 
     def get(self) -> None:
@@ -54,21 +80,24 @@ class HealthHandler(RequestHandler):
         self.write({"status": "ok"})
 
 
-def make_app(sample: Path, idle: IdleClock) -> Application:
+def make_app(sample: Path, key: str, idle: IdleClock) -> Application:
     """Return the application that serves `sample`."""
-    return Application([("/companies", CompaniesHandler, {"sample": sample, "idle": idle}), ("/health", HealthHandler)])
+    arguments = {"sample": sample, "key": key, "idle": idle}
+    return Application([("/companies", CompaniesHandler, arguments), ("/health", HealthHandler)])
 
 
-async def serve(port: int, idle_exit_seconds: float) -> None:
+async def serve(port: int, key: str, idle_exit_seconds: float) -> None:
     """Serve on 127.0.0.1 until idle."""
     idle = IdleClock()
-    make_app(get_settings().data_dir / "companies.json", idle).listen(port, address="127.0.0.1")
+    make_app(get_settings().data_dir / "companies.json", key, idle).listen(port, address="127.0.0.1")
     await idle.wait(idle_exit_seconds)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--key-file", type=Path, required=True, help="holds the key that requests must send")
     parser.add_argument("--idle-exit-seconds", type=float, default=0)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, arguments.idle_exit_seconds))
+    key = arguments.key_file.read_text(encoding="utf-8")
+    asyncio.run(serve(arguments.port, key, arguments.idle_exit_seconds))

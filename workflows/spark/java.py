@@ -111,5 +111,5 @@ def _home_with_launcher(executable: Path, home: Path) -> Path:
     launcher = home / "bin" / "java"
     text = LAUNCHER.format(module=OPTIONAL_MODULE, java=shlex.quote(str(executable)))
     if not launcher.is_file() or launcher.read_text(encoding="utf-8") != text:
-        write_text_atomically(launcher, text, mode=0o755)
+        write_text_atomically(launcher, text, mode=0o700)
     return home

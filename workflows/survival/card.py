@@ -7,7 +7,6 @@ loads no other file, runs no script, and is the same for the same version.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from sklearn.pipeline import Pipeline
 
+from workflows.common.html import sandboxed_frame
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, CLASSES, COLUMNS, PORTS, TARGET, Column
 from workflows.survival.evaluation import MODEL
 from workflows.survival.features import FEATURES
@@ -141,14 +141,9 @@ def model_card(
 def as_block_output(html: str, version: str) -> pd.DataFrame:
     """Return a card as a table that Mage's UI renders as a page.
 
-    The UI renders HTML if every cell of a table is HTML. The card is put into a sandboxed frame, so that its styles do
-    not affect the UI and no script can run.
+    The UI renders HTML if every cell of a table is HTML, and `mage_server` lets it where each is a sandboxed frame.
     """
-    frame = (
-        f'<div><iframe sandbox title="Model card of version {escape(version)}" srcdoc="{escape(html)}" '
-        'style="width: 100%; height: 80vh; border: 0"></iframe></div>'
-    )
-    return pd.DataFrame({"model_card": [frame]})
+    return pd.DataFrame({"model_card": [sandboxed_frame(html, f"Model card of version {version}")]})
 
 
 def held_out_probability(predictions: pd.DataFrame | None, passengers: int) -> npt.NDArray[np.float64] | None:

@@ -249,8 +249,6 @@ def save(
                         (folder / file).write_text(text, encoding="utf-8")
                 for path in folder.iterdir():
                     _sync_to_disk(path)
-                # A temporary folder is readable by its owner only.
-                folder.chmod(0o755)
         except OSError:
             # Another process took the same name in the same microsecond.
             if (models_dir / name).exists():

@@ -418,6 +418,7 @@ def local(serve, model, tmp_path, monkeypatch):
         return server.address
 
     monkeypatch.setattr(client_module, "ensure_service", start)
+    monkeypatch.setattr(client_module, "service_key", lambda _: "key of this start")
     # The clock by which httpx says how long a request took.
     clock = types.SimpleNamespace(perf_counter=lambda: time.perf_counter() + late)
     monkeypatch.setattr("httpx._client.time", clock)
@@ -430,6 +431,12 @@ def local(serve, model, tmp_path, monkeypatch):
 def test_the_start_of_the_local_server_is_no_time_of_the_request(local):
     client, _ = local
     assert 0 < ask(client).seconds < 900
+
+
+def test_the_local_server_gets_the_key_of_its_start(local):
+    client, server = local
+    ask(client)
+    assert server.headers[-1]["authorization"] == "Bearer key of this start"
 
 
 def test_no_proxy_is_asked_for_the_local_server(local, monkeypatch):

@@ -1,8 +1,13 @@
+import io
+import stat
+import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
-from stack.demo import CALLS, is_one_missing
+from stack.console import Console
+from stack.demo import ACCESS_FILE, CALLS, curl_command, is_one_missing, say_where
 from stack.mage_client import children
 from stack.mage_database import BlockRun, PipelineRun
 
@@ -51,3 +56,51 @@ def test_the_calls_are_the_documented_ones():
         ("llm_inference", "will_i_survive"),
     ]
     assert all(isinstance(value, str) for value in CALLS[0].example.values())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def stack(tmp_path):
+    return SimpleNamespace(
+        settings=SimpleNamespace(state_dir=tmp_path, owner_email="owner@localhost"),
+        secrets=SimpleNamespace(owner_password="the-password"),
+        server=SimpleNamespace(url="http://127.0.0.1:1", needs_sign_in=True),
+        trigger=lambda pipeline, _: SimpleNamespace(token=f"token-of-{pipeline}"),
+    )
+
+
+def said_where(stack, monkeypatch, output: io.StringIO) -> str:
+    monkeypatch.setattr(sys, "stdout", output)
+    say_where(stack, Console())
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("variable", ["NONE", "FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_a_log_gets_no_password_and_no_token_but_the_file_that_holds_them(stack, monkeypatch, tmp_path, variable):
+    monkeypatch.setenv(variable, "1")
+    said = said_where(stack, monkeypatch, io.StringIO())
+    path = tmp_path / ACCESS_FILE
+    assert "the-password" not in said
+    assert "token-of" not in said
+    assert f"http://127.0.0.1:1\n  login     with the two calls, ready to paste, in {path}" in said
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    text = path.read_text()
+    assert "owner@localhost\n  password  the-password" in text
+    assert all(curl_command(stack, call) in text for call in CALLS)
+
+
+def test_a_terminal_gets_all_and_no_file_is_left(stack, monkeypatch, tmp_path):
+    said = said_where(stack, monkeypatch, Terminal())
+    assert "the-password" in said
+    assert all(f"token-of-{call.pipeline}" in said for call in CALLS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_sign_in_there_is_no_password(stack, monkeypatch, tmp_path):
+    stack.server.needs_sign_in = False
+    said_where(stack, monkeypatch, io.StringIO())
+    assert "password" not in (tmp_path / ACCESS_FILE).read_text()

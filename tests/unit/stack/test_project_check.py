@@ -67,9 +67,9 @@ def test_the_repository_has_none(project):
         ),
         (
             "data_loaders/load_companies.py",
-            "settings = get_settings()",
-            "settings = get_settings(",
-            "data_loaders/load_companies.py, line 15: '(' was never closed",
+            "with_source(get_settings())",
+            "with_source(get_settings()",
+            "data_loaders/load_companies.py, line 14: '(' was never closed",
         ),
         ("global_data_products.yaml", "core_users:", "core_users: {", "global_data_products.yaml, line "),
         ("prompts/read_bio.yaml", "max_attempts:", "max_attempt:", "max_attempt"),
