@@ -48,10 +48,7 @@ def session_token(server: RunningServer, email: str) -> str:
     while (session := sign_in(server, email).json().get("session")) is None and time.monotonic() < deadline:
         time.sleep(1.5)
     assert session is not None
-    return str(session["user"].get("token") or _plain_token(server))
-
-
-def _plain_token(server: RunningServer) -> str:
+    # The answer holds the token in the form of the UI's cookie.
     return str(server.rows("SELECT token FROM oauth2_access_token ORDER BY id DESC LIMIT 1")[0][0])
 
 
@@ -68,14 +65,13 @@ def make_project(folder: Path) -> Path:
 
 
 def start_locked(folder: Path, **environment: str) -> RunningServer:
-    """Start a server with authentication and permissions, as for several users."""
+    """Start a server with authentication, where the role of a user decides what it may do."""
     return start_server(
         make_project(folder),
         *run_api_command(),
         **{
             "STATE_DIR": str(folder / "project" / ".state"),
             "REQUIRE_USER_AUTHENTICATION": "1",
-            "REQUIRE_USER_PERMISSIONS": "1",
             "DEFAULT_OWNER_EMAIL": OWNER,
             "DEFAULT_OWNER_USERNAME": "owner",
             "DEFAULT_OWNER_PASSWORD": PASSWORD,
@@ -109,6 +105,24 @@ def terminal_owner(with_terminal: RunningServer) -> Client:
 def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server without authentication, as on one's own machine."""
     server = start_server(make_project(tmp_path_factory.mktemp("open")), *run_api_command())
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that a proxy serves under a public name."""
+    folder = make_project(tmp_path_factory.mktemp("behind_proxy"))
+    server = start_server(folder, *run_api_command(), ALLOWED_HOSTS="mage.example.com, other.example")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def throttled(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server whose sign-ins no other test uses."""
+    server = start_locked(tmp_path)
+    session_token(server, OWNER)
     yield server
     server.stop()
 
