@@ -1,12 +1,11 @@
 """Decide about a request before Mage's handler sees it: pure functions of what was asked."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mage_server.security.hosts import AllowedHosts
-from workflows.common.parsing import strict_json
+from workflows.common.parsing import has_nul, strict_json
 
 # What a handler gives access to, which decides who may use it.
 Door = Literal["page", "api", "own_token", "events", "outputs", "editor", "terminal"]
@@ -94,12 +93,11 @@ def refuse_trigger_call(path_arguments: Mapping[str, Any], body: bytes) -> Refus
         return None
     try:
         payload = strict_json(body.decode("utf-8"))
-        text = json.dumps(payload, ensure_ascii=False)
+        holds_nul = has_nul(payload)
     except (ValueError, RecursionError):
         return Refusal(400, "The body is not valid JSON")
     if not isinstance(payload, dict) or not isinstance(payload.get("pipeline_run", {}), dict):
         return Refusal(400, 'The body must have the form {"pipeline_run": {...}}')
-    # json.dumps writes the NUL character as this escape, and a backslash as two.
-    if "\\u0000" in text.replace("\\\\", ""):
+    if holds_nul:
         return Refusal(400, "The body contains the character NUL")
     return None
