@@ -7,8 +7,8 @@ from typing import Any
 
 MAX_MESSAGE_CHARACTERS = 500
 HIDDEN_REASON = "The request failed; the server's log has the reason"
-# An absolute path of at least two folders. Not the path of a URL.
-_PATH = re.compile(r"(?<![\w:/.])/(?:[\w.@+-]+/)+[\w.@+-]*")
+# An absolute path of at least two parts. Not the path of a URL, nor one of this server.
+_PATH = re.compile(r"(?<![\w:/.])/(?!api/)(?:[\w.@+-]+/)+[\w.@+-]*")
 _TRACE = re.compile(r"Traceback \(most recent call last\)|^\s*File \".*\", line \d+", re.MULTILINE)
 # What browsers add by themselves to the requests of Mage's pages; see Referrer-Policy in guard.py.
 BROWSER_HEADERS = ("Origin", "Referer", "Sec-Fetch-Site")
