@@ -21,11 +21,13 @@ def main() -> None:
     """Start Mage's server and scheduler as `mage start` does."""
     parser = argparse.ArgumentParser(prog="python -m mage_server", description=__doc__)
     parser.add_argument("project", type=Path, help="folder of the Mage project")
-    parser.add_argument("--host", default="localhost", help="address to listen on (default: localhost)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", default="6789", help="port to listen on (default: 6789)")
     arguments = parser.parse_args()
     os.umask(PRIVATE_UMASK)
     project = arguments.project.resolve()
+    # With the name, Mage listens on every address of the machine.
+    host = "127.0.0.1" if arguments.host == "localhost" else arguments.host
     # Mage derives the location of its database from the project's path, when its other modules are imported.
     set_repo_path(str(project))
     preload()
@@ -46,11 +48,11 @@ def main() -> None:
 
     from mage_server.server import RunApiExtension
 
-    RunApiExtension(project).install()
+    RunApiExtension(project, host).install()
     initialize_globals()
     instance_type = os.getenv(ENV_VAR_INSTANCE_TYPE, InstanceType.SERVER_AND_SCHEDULER)
     try:
-        start_server(host=arguments.host, port=arguments.port, project=str(project), instance_type=instance_type)
+        start_server(host=host, port=arguments.port, project=str(project), instance_type=instance_type)
     except (KeyboardInterrupt, asyncio.CancelledError):
         logger.info("Stopped")
 

@@ -1,5 +1,7 @@
 """Blocks that other programs call over `/api/runs`: JSON Schemas of their variables, and readiness checks.
 
+Of these pipelines, no other block may be called unless its own configuration says so.
+
 The schemas are generated from the same rules that the blocks validate with, so the two always agree.
 """
 

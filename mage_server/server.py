@@ -1,4 +1,4 @@
-"""Add `/api/runs` to Mage's server."""
+"""Add `/api/runs` to Mage's server, and guards to its own handlers."""
 
 import atexit
 import contextlib
@@ -26,14 +26,16 @@ THREAD_SWITCH_SECONDS = 0.0005
 
 
 class RunApiExtension:
-    """Adds the `/api/runs` routes to Mage's web application, and shuts their service down with the server.
+    """Adds the `/api/runs` routes and the guards to Mage's web application, and shuts down with the server.
 
     Args:
         repo_path: Folder of the Mage project.
+        listen_address: Address that the server listens on.
     """
 
-    def __init__(self, repo_path: Path):
+    def __init__(self, repo_path: Path, listen_address: str):
         self.repo_path = repo_path
+        self.listen_address = listen_address
         self.service: Any = None
         self._pid = os.getpid()
         self._is_closing = False
@@ -50,6 +52,10 @@ class RunApiExtension:
             if not kwargs.get("status_only"):
                 prefix = f"/{mage_server.ROUTES_BASE_PATH}" if kwargs.get("update_routes") else ""
                 self.register(app, prefix)
+            # Mage reads the environment and opens its database when this is imported.
+            from mage_server.security.install import install as install_guards
+
+            install_guards(app, get_settings(), self.repo_path, self.listen_address)
             return app
 
         mage_server.make_app = make_app

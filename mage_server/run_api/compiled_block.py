@@ -20,6 +20,7 @@ from mage_ai.shared.environments import get_env
 
 from mage_server.run_api.capture import CallLog
 from mage_server.run_api.http_errors import ApiError, invalid_variables
+from mage_server.run_api.permission import CONFIGURATION_KEY
 
 _PLAIN_TYPES = (BlockType.CUSTOM, BlockType.DATA_EXPORTER, BlockType.DATA_LOADER, BlockType.TRANSFORMER)
 
@@ -100,7 +101,7 @@ def is_plain_python(block: Block) -> bool:
         and not block.callback_blocks
         and not block.conditional_blocks
         and not block.replicated_block
-        and not (block.configuration or {}).keys() - {"file_path", "file_source"}
+        and not (block.configuration or {}).keys() - {"file_path", "file_source", CONFIGURATION_KEY}
         and not is_dynamic_block(block)
         and not is_dynamic_block_child(block)
         and not (block.write_settings and (block.write_settings.batch_settings or block.write_settings.chunks))

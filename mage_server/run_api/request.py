@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mage_server.run_api.http_errors import ApiError, bad_request, invalid_variables
-from workflows.common.parsing import strict_json
+from workflows.common.parsing import has_nul, strict_json
 
 MAX_DEPTH = 64
 MAX_NAME_LENGTH = 255
@@ -83,9 +83,19 @@ def parse_body(body: bytes) -> RunRequest:
     if problems:
         raise bad_request("Fields of the body are invalid", problems)
     forbidden = {f"variables.{name}": "is not allowed" for name in FORBIDDEN_VARIABLES if name in values["variables"]}
+    # JSON has no other way to write this character, so that most calls are not searched.
+    if b"\\u0000" in body:
+        forbidden |= _variables_with_nul(values["variables"])
     if forbidden:
         raise invalid_variables("Variables are invalid", forbidden)
     return RunRequest(**values)
+
+
+def _variables_with_nul(variables: dict[str, Any]) -> dict[str, str]:
+    """Return the variables that hold the character NUL, which databases and C libraries take for the end of a text."""
+    reason = "contains the character NUL"
+    names = [name for name, value in variables.items() if has_nul(name) or has_nul(value)]
+    return {f"variables.{name[:MAX_NAME_LENGTH]}": reason for name in names[:MAX_NAMES_LISTED]}
 
 
 def _field_problem(run: dict[str, Any], name: str, schema: dict[str, Any]) -> str | None:

@@ -30,6 +30,7 @@ from mage_server.run_api.http_errors import (
     unauthorized,
     unavailable,
 )
+from mage_server.run_api.permission import check_callable
 from mage_server.run_api.pool import Job, Pool, PoolClosedError, PoolFullError
 from mage_server.run_api.recorder import Recorder
 from mage_server.run_api.records import Record, execution_partition
@@ -202,6 +203,7 @@ class RunService:
         error: ApiError | None = None
         try:
             found = self.blocks.find(request.pipeline_uuid, request.block_uuid)
+            check_callable(found.block, request.run_upstream_blocks)
             if (documented := find_callable_block(request.pipeline_uuid, request.block_uuid)) is not None:
                 known, ignored = documented.known_variables(request.variables)
                 request = replace(request, variables=known)

@@ -126,7 +126,7 @@ class TestRecorded:
 
     def test_variables_that_no_database_likes(self, server: RunningServer):
         mark = uuid4().hex
-        server.output("behaviour", "say", {"mark": mark, "word": "\x00 \U0001f600", "huge": 10**400})
+        server.output("behaviour", "say", {"mark": mark, "word": "\x01 \U0001f600", "huge": 10**400})
         assert recorded(server, mark)["status"] == "COMPLETED"
 
 

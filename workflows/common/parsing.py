@@ -42,6 +42,19 @@ def strict_json(text: str) -> Any:
     return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
+def has_nul(value: Any) -> bool:
+    """Whether a value of JSON, or a text in it, holds the character NUL."""
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(has_nul(name) or has_nul(inner) for name, inner in value.items())
+        case list():
+            return any(map(has_nul, value))
+        case _:
+            return False
+
+
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 

@@ -30,6 +30,11 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(default=REPO_PATH / ".state", description="Folder that holds all state.")
     listen_address: str = Field(default="127.0.0.1", description="Address on which Mage's server listens.")
+    allowed_hosts: str | None = Field(
+        default=None,
+        description="Further host names of Mage's server, separated by commas, as behind a proxy; if it listens beyond "
+        "loopback, all are allowed by default.",
+    )
     port: int = Field(default=6789, ge=1, le=65535, description="Port of Mage's server.")
     owner_email: str = Field(default="owner@localhost.localdomain", description="Email address of the UI's owner.")
     scheduler_trigger_interval: float = Field(default=1, gt=0, description="Scheduler interval in seconds.")

@@ -6,12 +6,17 @@ from hypothesis import strategies as st
 
 from mage_server.run_api.http_errors import ApiError
 from mage_server.run_api.request import MAX_DEPTH, RunRequest, parse_body
+from workflows.common.parsing import has_nul
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+
+
+def is_allowed(variables: dict) -> bool:
+    return "remote_blocks" not in variables and not has_nul(variables)
 
 
 def status_of(body: bytes) -> int:
@@ -32,11 +37,19 @@ class TestParseBody:
         for body in (payload, {"run": payload}):
             assert status_of(json.dumps(body).encode()) in (200, 400, 422)
 
-    @given(st.dictionaries(st.text(), JSON, max_size=5).filter(lambda variables: "remote_blocks" not in variables))
+    @given(st.dictionaries(st.text(), JSON, max_size=5).filter(is_allowed))
     def test_variables_arrive_as_they_were_sent(self, variables: dict):
         run = {"pipeline_uuid": "p", "block_uuid": "b", "variables": variables}
         parsed = parse_body(json.dumps({"run": run}, ensure_ascii=False).encode())
         assert parsed == RunRequest("p", "b", variables, True, True, False, False)
+
+    @pytest.mark.parametrize("value", ["\0", ["a\0b"], {"a": {"\0": 1}}])
+    def test_nul_is_refused_and_named(self, value: object):
+        run = {"pipeline_uuid": "p", "block_uuid": "b", "variables": {"fine": 1, "x": value}}
+        with pytest.raises(ApiError) as caught:
+            parse_body(json.dumps({"run": run}).encode())
+        assert caught.value.status == 422
+        assert caught.value.fields == {"variables.x": "contains the character NUL"}
 
     def test_defaults_are_not_shared(self):
         body = b'{"run": {"pipeline_uuid": "p", "block_uuid": "b"}}'
