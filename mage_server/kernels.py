@@ -6,6 +6,7 @@ The server starts each as `python -m mage_server.kernels -f CONNECTION_FILE`.
 import os
 import secrets
 import sys
+from typing import Any
 
 # Mage reads them when `mage_ai.settings` is imported, and never again.
 SECRET_VARIABLES = ("DEFAULT_OWNER_PASSWORD", "JWT_SECRET")
@@ -25,13 +26,20 @@ def install() -> None:
 
 
 def main() -> None:
-    """Be a kernel."""
-    from ipykernel.kernelapp import launch_new_instance
+    """Be a kernel, which imports Mage (200 MB, several seconds) with the first code that it executes."""
+    from ipykernel.kernelapp import IPKernelApp
 
     from mage_server import editor
 
-    editor.install()
-    launch_new_instance()
+    def install_once() -> None:
+        events.unregister("pre_execute", install_once)
+        editor.install()
+
+    kernel: Any = IPKernelApp.instance()
+    kernel.initialize()
+    events = kernel.shell.events
+    events.register("pre_execute", install_once)
+    kernel.start()
 
 
 if __name__ == "__main__":
