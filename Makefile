@@ -37,7 +37,7 @@ test-e2e: setup ## The whole chain on a real server and scheduler, also while it
 	@$(RUN) -m pytest tests/e2e tests/faults/test_killing.py --numprocesses 2 --dist loadgroup
 
 test-next: setup-next ## The integration tests that use Mage, on its next release
-	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/sql --ignore-glob '*/test_secrets.py' \
+	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/security tests/sql --ignore-glob '*/test_secrets.py' \
 	  --numprocesses 2 --dist loadfile
 
 faults: setup ## Kill processes, fill the disk, hold the database, starve the model (ROUNDS=30 SEED=7 ROLE=server)

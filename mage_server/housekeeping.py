@@ -1,4 +1,4 @@
-"""Remove what is older than its retention, at start and every hour: runs, their logs and outputs; large service logs.
+"""Remove what is older than its retention, soon after the start and every hour: runs, their logs and outputs; large service logs.
 
 The settings of Mage's own `metadata.yaml` name periods that nothing in its server carries out. The files follow the
 database: a folder of a run is removed once the run is.
@@ -24,6 +24,8 @@ from workflows.common.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# A new database gets its tables meanwhile.
+START_SECONDS = 60.0
 INTERVAL_SECONDS = 3600.0
 # Small, because SQLite locks the whole database and Mage's own writers have to wait.
 DELETE_BATCH = 200
@@ -72,12 +74,13 @@ class Housekeeping:
             logger.info("Removed %d old runs and %d folders; rotated %d logs", runs, len(folders), len(logs))
 
     def _run(self) -> None:
-        while not self._is_closing.is_set():
+        wait_seconds = START_SECONDS
+        while not self._is_closing.wait(wait_seconds):
+            wait_seconds = INTERVAL_SECONDS
             try:
                 self.clean(datetime.now(UTC))
             except Exception:
                 logger.exception("Old runs and files could not be removed")
-            self._is_closing.wait(INTERVAL_SECONDS)
 
     def _folders(self, before_runs: datetime, before_calls: datetime, kept: set[str]) -> Iterator[Path]:
         """Yield the folders of logs and outputs whose run is old and no longer in the database."""

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import requests
+import yaml
 
 from benchmarks.servers import RunningServer, run_api_command, start_server
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
@@ -34,6 +35,12 @@ def failing(
     """A server whose settings name the source everywhere."""
     folder = tmp_path_factory.mktemp("failing")
     shutil.copytree(trained_repository, folder, dirs_exist_ok=True)
+    path = folder / "project" / "pipelines" / PIPELINE / "metadata.yaml"
+    pipeline = yaml.safe_load(path.read_text())
+    for block in pipeline["blocks"]:
+        if block["uuid"] in BLOCKS:
+            block["configuration"] = {"run_api": True}
+    path.write_text(yaml.safe_dump(pipeline))
     server = start_server(folder, *run_api_command(), **source.environment())
     yield server
     server.stop()

@@ -148,6 +148,6 @@ def viewer(locked: RunningServer, owner: Client) -> Client:
         "password_confirmation": PASSWORD,
         "roles_new": [role],
     }
-    answer = owner.post("/api/users", json={"user": user})
-    assert "error" not in answer.json(), answer.text
+    # On Mage 0.9.80 the answer is an error, as it cannot list the permissions of the user that it has made.
+    owner.post("/api/users", json={"user": user})
     return Client(locked, session_token(locked, VIEWER))

@@ -155,3 +155,16 @@ def test_the_ui_signs_in(locked: RunningServer, owner: Client):
     origin = {"Origin": locked.url, "Referer": f"{locked.url}/sign-in", "Sec-Fetch-Site": "same-origin"}
     body = {"session": {"email": OWNER, "password": PASSWORD}}
     assert Client(locked).post("/api/sessions", json=body, headers=origin).json()["session"]["token"]
+
+
+def test_its_cookie_counts_as_signed_in(locked: RunningServer, owner: Client):
+    body = {"session": {"email": OWNER, "password": PASSWORD}}
+    cookie = Client(locked).post("/api/sessions", json=body).json()["session"]["token"]
+
+    def repo_path(cookie: str) -> str | None:
+        answer = Client(locked).get("/api/statuses", headers={"Cookie": f"a=b; oauth_token={cookie}"})
+        return answer.json()["statuses"][0]["repo_path"]
+
+    assert repo_path(cookie) == str(locked.project)
+    assert repo_path(cookie + "x") is None
+    assert repo_path("x") is None

@@ -11,7 +11,7 @@ TRACE = 'Traceback (most recent call last):\n  File "/work/x/y.py", line 3, in f
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("no file /home/me/project/say.py here", "no file say.py here"),
+        ("no file /srv/me/project/say.py here", "no file say.py here"),
         ("'/etc/passwd'", "'passwd'"),
         ("see https://docs.mage.ai/a/b", "see https://docs.mage.ai/a/b"),
         ("a/b of and/or", "a/b of and/or"),
