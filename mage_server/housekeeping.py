@@ -1,4 +1,4 @@
-"""Remove what is older than its retention, soon after the start and every hour: runs, their logs and outputs; large service logs.
+"""Remove what is older than its retention, soon after the start and every hour: runs with their files; large logs.
 
 The settings of Mage's own `metadata.yaml` name periods that nothing in its server carries out. The files follow the
 database: a folder of a run is removed once the run is.
