@@ -125,6 +125,8 @@ def _running(settings: Settings, console: Console) -> Iterator[Stack]:
             server.wait_until_up()
             _wait_until_triggers_are_read(database, server)
         say_model(settings, console)
+        if server.needs_sign_in and not server.checks_roles:
+            say_roles(database.user_count(), console)
         yield Stack(settings, secrets, server, client, database, started_at)
     finally:
         # A second Ctrl-C must not interrupt stopping.
@@ -173,6 +175,15 @@ def connected_stack(settings: Settings) -> Stack:
     server = MageProcess(settings, secrets)
     database = MageDatabase(database_url(settings))
     return Stack(settings, secrets, server, MageClient(server.url), database, datetime.now(UTC))
+
+
+def say_roles(user_count: int, console: Console) -> None:
+    """Warn where there are users for whom the owner may have meant a role with fewer rights."""
+    if user_count > 1:
+        console.say(
+            f"Warning: There are {user_count} users, and each of them may edit and run everything: Mage checks roles "
+            "only with REQUIRE_USER_PERMISSIONS=1"
+        )
 
 
 def say_model(settings: Settings, console: Console) -> None:

@@ -31,6 +31,7 @@ _RUN = table(
     column("completed_at", DateTime),
     column("variables", JSON),
 )
+_USER = table("user", column("id"))
 _BLOCK_RUN = table("block_run", *map(column, ("id", "pipeline_run_id", "block_uuid", "status")))
 
 
@@ -105,6 +106,10 @@ class MageDatabase:
         here = or_(_SCHEDULE.c.repo_path == str(REPO_PATH), _SCHEDULE.c.repo_path.is_(None))
         query = select(_SCHEDULE).where(_SCHEDULE.c.pipeline_uuid == pipeline, here)
         return {row["name"]: Trigger(row["id"], row["name"], row["token"]) for row in self._rows(query)}
+
+    def user_count(self) -> int:
+        """Return the number of users who can sign in."""
+        return len(self._rows(select(_USER)))
 
     def runs(self, pipeline: str, limit: int = 30) -> list[PipelineRun]:
         """Return the newest runs of a pipeline, newest first, without refreshes of data products."""

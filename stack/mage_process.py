@@ -86,6 +86,7 @@ class MageProcess:
             [f"http://{_local_host(settings.listen_address)}:{settings.port}", *base.strip("/").split()]
         )
         self.needs_sign_in = self._environment["REQUIRE_USER_AUTHENTICATION"].lower() in ("1", "true")
+        self.checks_roles = self._environment.get("REQUIRE_USER_PERMISSIONS", "").lower() in ("1", "true")
         self.log_path: Path = settings.state_dir / "logs" / "mage.log"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -1,9 +1,9 @@
-"""What the command line says about the language model when it starts."""
+"""What the command line says about the language model and the users when it starts."""
 
 import pytest
 
 from stack.console import Console
-from stack.launch import say_model
+from stack.launch import say_model, say_roles
 from workflows.common.settings import Settings
 
 
@@ -37,3 +37,11 @@ def test_a_model_that_cannot_answer_is_a_warning_with_the_reason(said):
     say_model(settings_with(openai_base_url="http://127.0.0.1:1/v1", llm_model="mine", llm_retries=0), Console())
     assert said[0] == "Language model: mine (http://127.0.0.1:1/v1)"
     assert said[1].startswith("Warning: The language model mine")
+
+
+def test_a_second_user_without_roles_is_a_warning(said):
+    say_roles(1, Console())
+    assert said == []
+    say_roles(2, Console())
+    assert said[0].startswith("Warning: There are 2 users")
+    assert "REQUIRE_USER_PERMISSIONS=1" in said[0]
