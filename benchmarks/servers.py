@@ -1,5 +1,7 @@
 """Real servers for benchmarks and tests: each has a project, a database and folders of its own."""
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -7,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -111,6 +114,8 @@ def start_server(folder: Path, *command: str, **environment: str) -> RunningServ
         "SERVER_VERBOSITY": "info",
         **environment,
     }
+    if not (folder / "mage-ai.db").exists():
+        shutil.copy(database_with_tables(), folder / "mage-ai.db")
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, str(folder / "project"), "--host", "127.0.0.1", "--port", str(port)],
@@ -131,6 +136,22 @@ def start_server(folder: Path, *command: str, **environment: str) -> RunningServ
         time.sleep(0.2)
     server.stop()
     raise AssertionError(f"the server did not come up: {server.log[-4000:]}")
+
+
+@functools.cache
+def database_with_tables() -> Path:
+    """Return a database with Mage's tables, which take five seconds to make: once a process, not once a server."""
+    folder = Path(tempfile.mkdtemp(prefix="mage-tables-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "mage-ai.db"
+    environment = os.environ | {
+        "MAGE_DATA_DIR": str(folder / "data"),
+        "MAGE_DATABASE_CONNECTION_URL": f"sqlite:///{path}",
+        "STATE_DIR": str(folder / "state"),
+    }
+    make = "from mage_ai.orchestration.db.database_manager import database_manager as it; it.run_migrations()"
+    subprocess.run([sys.executable, "-c", make], cwd=folder, env=environment, check=True, capture_output=True)
+    return path
 
 
 def copy_repository(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Remove what is older than its retention, soon after the start and every hour: runs with their files; large logs.
+"""Remove what is older than its retention, at start and every hour: runs with their files; large logs.
 
 The settings of Mage's own `metadata.yaml` name periods that nothing in its server carries out. The files follow the
 database: a folder of a run is removed once the run is.
@@ -15,8 +15,9 @@ from typing import Any
 from mage_ai.data_preparation.models.constants import LOGS_SUBDIR
 from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
 from mage_ai.settings.server import LOGS_DIR_PATH
-from sqlalchemy import String, and_, cast, delete, func, or_, select
+from sqlalchemy import String, and_, cast, delete, func, inspect, or_, select
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from workflows.common.pipeline_runs import CALL_MARKER
 from workflows.common.retention import Retention, remove_old, rotate
@@ -24,9 +25,8 @@ from workflows.common.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# A new database gets its tables meanwhile.
-START_SECONDS = 60.0
 INTERVAL_SECONDS = 3600.0
+POLL_SECONDS = 1.0
 # Small, because SQLite locks the whole database and Mage's own writers have to wait.
 DELETE_BATCH = 200
 VARIABLES_SUBDIR = ".variables"
@@ -74,13 +74,22 @@ class Housekeeping:
             logger.info("Removed %d old runs and %d folders; rotated %d logs", runs, len(folders), len(logs))
 
     def _run(self) -> None:
-        wait_seconds = START_SECONDS
-        while not self._is_closing.wait(wait_seconds):
-            wait_seconds = INTERVAL_SECONDS
+        # Mage makes and changes the tables at its start.
+        while not self._has_tables() and not self._is_closing.wait(POLL_SECONDS):
+            pass
+        while not self._is_closing.is_set():
             try:
                 self.clean(datetime.now(UTC))
             except Exception:
                 logger.exception("Old runs and files could not be removed")
+            self._is_closing.wait(INTERVAL_SECONDS)
+
+    def _has_tables(self) -> bool:
+        try:
+            columns = {column["name"] for column in inspect(self._engine).get_columns(PipelineRun.__tablename__)}
+        except SQLAlchemyError:
+            return False
+        return columns >= set(_RUN.keys())
 
     def _folders(self, before_runs: datetime, before_calls: datetime, kept: set[str]) -> Iterator[Path]:
         """Yield the folders of logs and outputs whose run is old and no longer in the database."""
