@@ -1,7 +1,6 @@
 """The command `make up` as its user runs it: a process of its own, started again when it has ended."""
 
 import contextlib
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -67,8 +66,8 @@ class Up:
         return wait_until(running, START_SECONDS)
 
     def stop(self) -> None:
-        """End it as Ctrl-C does, and all that it left running."""
+        """End it, and all that it left running."""
         if self.process is not None and self.is_running:
-            self.process.send_signal(signal.SIGINT)
+            self.process.terminate()
             self.process.wait(60)
         stack_command("stop")

@@ -31,8 +31,7 @@ HAS_BUNDLED_MODEL = bool(os.environ.get("FAULT_BUNDLED_MODEL"))
 # The chain takes about as long when all is well.
 LATEST_KILL_SECONDS = 25.0
 
-# The rounds follow each other on one stack, so one process runs them.
-pytestmark = [pytest.mark.timeout(300 + ROUNDS * 2 * SETTLE_SECONDS), pytest.mark.xdist_group("killing")]
+pytestmark = pytest.mark.timeout(300 + ROUNDS * 2 * SETTLE_SECONDS)
 
 
 def rounds(generator: random.Random) -> Iterator[tuple[str, float]]:
