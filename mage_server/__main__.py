@@ -30,17 +30,19 @@ def main() -> None:
     host = "127.0.0.1" if arguments.host == "localhost" else arguments.host
     # Mage derives the location of its database from the project's path, when its other modules are imported.
     set_repo_path(str(project))
-    preload()
     from mage_server import job_queue
 
     # The scheduler reads the queue when it is imported, as it is by the modules below.
     job_queue.install()
-    from mage_server import editor, failures, kernels, redaction, watchdog
+    preload()
+    from mage_server import editor, failures, kernels, project_settings, redaction, scheduler_loop, watchdog
 
     kernels.install()
     editor.install()
     failures.install()
+    project_settings.install()
     redaction.install()
+    scheduler_loop.install()
     watchdog.install()
     from mage_ai.server.server import start_server
     from mage_ai.server.setup import initialize_globals

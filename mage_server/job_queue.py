@@ -14,12 +14,14 @@ Redis or Celery are not changed.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import queue as queues
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import connection
 from multiprocessing.managers import SyncManager
 from typing import Any
 
@@ -29,9 +31,11 @@ from mage_ai.orchestration.queue.config import QueueConfig, QueueType
 from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue, QueueStatus, Worker
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
 
+from mage_server import wakeups
 from workflows.common.processes import is_alive
 
-POLL_SECONDS = 0.1
+# The pool looks this often whether its scheduler still runs.
+POLL_SECONDS = 1.0
 # A worker normally takes a job within about a second.
 LOST_AFTER_SECONDS = 15
 
@@ -146,16 +150,22 @@ class SingleJobQueue:
         return self.job
 
 
-def run_worker_pool(queue: "multiprocessing.Queue[Any]", size: int, job_dict: Any, scheduler_pid: int) -> None:
+def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) -> None:
     """Start one worker per queued job, at most `size` at a time, until the scheduler process ends."""
+    # A worker's collector would otherwise write to, and so copy, every page that holds an object of this process.
+    gc.freeze()
     workers: list[Worker] = []
     while os.getppid() == scheduler_pid:
-        workers = [worker for worker in workers if worker.is_alive()]
-        if len(workers) >= size:
-            time.sleep(POLL_SECONDS)
+        ended = [worker for worker in workers if not worker.is_alive()]
+        if ended:
+            workers = [worker for worker in workers if worker not in ended]
+            wakeups.wake()
+        is_full = len(workers) >= size
+        connection.wait([worker.sentinel for worker in workers] + ([] if is_full else [queue._reader]), POLL_SECONDS)
+        if is_full:
             continue
         with contextlib.suppress(queues.Empty):
-            worker = Worker(SingleJobQueue(queue.get(timeout=POLL_SECONDS)), job_dict)
+            worker = Worker(SingleJobQueue(queue.get_nowait()), job_dict)
             worker.start()
             workers.append(worker)
 

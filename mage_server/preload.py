@@ -9,18 +9,26 @@ preloading has no effect on them.
 import importlib
 import logging
 
+from workflows.ai_blocks.client import tls_context
+from workflows.ai_blocks.prompts import preload_prompts
+
 logger = logging.getLogger(__name__)
 
 MODULES = (
     "workflows.ingestion.companies",
     "workflows.advice.framework",
+    "workflows.dynamic_blocks.fan_out",
     "workflows.dynamic_blocks.fun_facts",
     "workflows.survival.explanation",
     "workflows.advice.answer",
     "workflows.spark.session",
     "workflows.survival.training",
     "workflows.survival.inference",
+    "workflows.common.chain",
     "workflows.common.warehouse",
+    # Imported with the first request of an asynchronous client.
+    "anyio.streams.tls",
+    "anyio._backends._asyncio",
 )
 
 
@@ -31,3 +39,5 @@ def preload() -> None:
             importlib.import_module(name)
         except ImportError as error:
             logger.warning("Module %s could not be preloaded: %s", name, error)
+    preload_prompts()
+    tls_context()

@@ -52,6 +52,9 @@ class Answer:
         return {name: value for name, value in said.items() if name != "values"}
 
 
+_KEPT_ANSWER = TypeAdapter(Answer)
+
+
 def ask(
     prompt: str | Prompt,
     inputs: Mapping[str, Any],
@@ -122,7 +125,7 @@ class _Question:
         key = cache.key({**identity, "inputs": self.inputs})
         with cache.locked(key):
             with contextlib.suppress(ValidationError):
-                kept = TypeAdapter(Answer).validate_python(cache.get(key))
+                kept = _KEPT_ANSWER.validate_python(cache.get(key))
                 values = kept.values if kept.source == "model" else None
                 if values is None or prompt.refusal(values, self.inputs, self.checks) is None:
                     return replace(kept, **self._accepted(values), cached=True)

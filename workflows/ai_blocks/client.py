@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import email.utils
+import functools
 import json
 import logging
 import random
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +140,8 @@ class LanguageModel:
         """
         settings = self.settings
         # A proxy that the environment names cannot reach this machine's own addresses.
-        async with _TimedClient(timeout=settings.llm_timeout_seconds, trust_env=local_url is None) as http:
+        timeout, trust_env = settings.llm_timeout_seconds, local_url is None
+        async with _TimedClient(timeout=timeout, trust_env=trust_env, verify=tls_context()) as http:
             client = self._client(http, local_url)
             if settings.llm_model is None and local_url is None:
                 offered = await _offered_models(client)
@@ -201,6 +204,12 @@ class LanguageModel:
         line = " ".join(f"The language model {describe_model(settings)} failed: {reason}".split())
         # Before it is cut, so that no part of a secret is left.
         return redact(line)[:MAX_ERROR_CHARACTERS]
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Return the trusted certificates, which take longer to read than a whole call of a fast model."""
+    return httpx.create_ssl_context()
 
 
 class _TimedClient(openai.DefaultAsyncHttpxClient):

@@ -4,6 +4,7 @@ A file with an unknown key, a name that is no input, a format that is no JSON Sc
 exist is refused when it is loaded.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ def as_json(value: Any) -> str:
 
 
 _JINJA.filters["json"] = as_json
+_template = lru_cache(maxsize=256)(_JINJA.from_string)
 
 
 def object_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +158,7 @@ class Prompt(_Strict):
             InvalidInputError: it uses something that the inputs do not have, or that the sandbox forbids.
         """
         try:
-            return _JINJA.from_string(template).render(inputs).strip()
+            return _template(template).render(inputs).strip()
         except (jinja2.TemplateError, TypeError) as error:
             raise InvalidInputError(f"The prompt {self.name} cannot be rendered: {error}") from error
 
@@ -176,6 +178,16 @@ class Prompt(_Strict):
             return Refusal("format", problem)
         refusals = (Refusal(check.name, problem) for check in checks if (problem := check.problem(answer, inputs)))
         return next(refusals, None)
+
+
+def preload_prompts(folder: Path = PROMPTS_DIR) -> None:
+    """Read the prompt files and compile their templates, for the processes that are forked from this one."""
+    for path in folder.glob("*.yaml"):
+        # A wrong file is reported where it is used.
+        with contextlib.suppress(InvalidInputError):
+            prompt = load_prompt(path.stem, folder)
+            for example in prompt.examples:
+                prompt.messages(example.inputs)
 
 
 def load_prompt(name: str, folder: Path = PROMPTS_DIR) -> Prompt:

@@ -1,0 +1,91 @@
+"""The loop of Mage's scheduler, which also looks when something has happened instead of at its interval only.
+
+Mage's loop sleeps `SCHEDULER_TRIGGER_INTERVAL` between two looks, so each block of a chain waits for the next one. Here
+a byte in a pipe ends the sleep: sent when a block has ended, and when a run is put into the database by any process
+that was forked from this server. Such a look schedules the blocks of the runs that are under way; schedules and new
+runs are seen to by a whole look, which comes at the interval, or at once where a new run waits.
+
+Mage reads each block's row by itself, again after every commit: with a thousand blocks, a look takes seconds. Here a
+look reads the rows of a run once.
+"""
+
+import logging
+import os
+import time
+from typing import Any
+
+from mage_ai.orchestration.db import db_connection, session_factory
+from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
+from mage_ai.orchestration.pipeline_scheduler import PipelineScheduler
+from mage_ai.orchestration.triggers.loop_time_trigger import LoopTimeTrigger
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from mage_server import wakeups
+
+logger = logging.getLogger(__name__)
+
+_NEW_RUN = "has_new_run"
+
+
+def install() -> None:
+    """Replace Mage's loop. Call it before Mage starts the scheduler, in the process that it is forked from."""
+    LoopTimeTrigger.start = _run_loop
+    event.listen(PipelineRun, "after_insert", _note_new_run)
+    event.listen(session_factory, "after_commit", _wake_after_new_run)
+
+
+def _run_loop(self: LoopTimeTrigger) -> None:
+    _read_block_runs_once_a_look()
+    whole_look_at = time.monotonic()
+    while True:
+        if time.monotonic() >= whole_look_at or _has_new_run():
+            self.run()
+            whole_look_at = time.monotonic() + self.trigger_interval
+        else:
+            _schedule_running()
+        wakeups.wait(whole_look_at - time.monotonic())
+
+
+def _has_new_run() -> bool:
+    db_connection.session.expire_all()
+    new = PipelineRun.query.filter(PipelineRun.status == PipelineRun.PipelineRunStatus.INITIAL)
+    return new.first() is not None
+
+
+def _schedule_running() -> None:
+    for run in PipelineRun.query.filter(PipelineRun.status == PipelineRun.PipelineRunStatus.RUNNING).all():
+        try:
+            PipelineScheduler(run).schedule()
+        except Exception:
+            logger.exception("Run %s could not be scheduled", run.id)
+
+
+def _read_block_runs_once_a_look() -> None:
+    """Keep rows in the session from the start of a look, where all expire, to its end."""
+    scheduler_pid, refresh, create = os.getpid(), BlockRun.refresh, PipelineRun.create_block_runs
+
+    def refresh_outside_of_looks(self: BlockRun) -> None:
+        # Workers are forked from this process.
+        if os.getpid() != scheduler_pid:
+            refresh(self)
+
+    def create_and_expire(self: PipelineRun) -> Any:
+        created = create(self)
+        db_connection.session.expire(self, ["block_runs"])
+        return created
+
+    BlockRun.refresh = refresh_outside_of_looks
+    PipelineRun.create_block_runs = create_and_expire
+    db_connection.session().expire_on_commit = False
+
+
+def _note_new_run(_mapper: Any, _connection: Any, run: PipelineRun) -> None:
+    session = Session.object_session(run)
+    if session is not None:
+        session.info[_NEW_RUN] = True
+
+
+def _wake_after_new_run(session: Session) -> None:
+    if session.info.pop(_NEW_RUN, False):
+        wakeups.wake()
