@@ -3,6 +3,8 @@ VENV := .venv
 NEXT_VENV := .venv-next
 BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
+# Images for containers often forbid compiled modules; Mage's would then be compiled anew at every start, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-model eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next
