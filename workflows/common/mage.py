@@ -30,7 +30,7 @@ from workflows.common.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1
+POLL_SECONDS = 0.2
 # Variable of a refresh: the fingerprint of what the data product is made of.
 MADE_OF = "made_of"
 # The records of single blocks called over /api/runs are no runs of the pipeline, and there may be many.
