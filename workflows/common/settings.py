@@ -197,10 +197,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return where the values come from, first found first."""
-        return sources["init_settings"], sources["env_settings"], sources["dotenv_settings"], _NamedFiles(settings_cls)
+        return init_settings, env_settings, dotenv_settings, _NamedFiles(settings_cls), file_secret_settings
 
     def model_post_init(self, _context: Any) -> None:
         """Have the secrets removed from what this process logs, raises and stores."""
