@@ -4,13 +4,13 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE}
 
-# tini ends processes whose parents are gone, as after the death of a worker.
+# tini reaps processes whose parents are gone, as after the death of a worker; the bundled language model needs libgomp1.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends tini \
+    && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --create-home mage \
-    && install --directory --owner mage --group mage /app /state
+    && install --directory --owner mage --group mage /app /spark /state
 USER 1000:1000
 WORKDIR /app
 
@@ -26,6 +26,6 @@ ENV LISTEN_ADDRESS=0.0.0.0 PORT=6789 STATE_DIR=/state PATH=/app/.venv/bin:$PATH
 VOLUME /state
 EXPOSE 6789
 HEALTHCHECK --start-period=3m --interval=30s --timeout=10s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:6789/api/runs/health/ready', timeout=8)"]
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:6789/api/runs/health/live', timeout=8)"]
 ENTRYPOINT ["tini", "--"]
 CMD ["python", "-m", "stack", "up"]
