@@ -20,6 +20,7 @@ MAGE_VARIABLES = {
     "DISABLE_TERMINAL": ("1", "1: the UI has no terminal."),
     "HIDE_API_TRIGGER_TOKEN": ("1", "1: the UI and the files do not show the tokens of API triggers."),
     "MAGE_SLACK_WEBHOOK_URL": ("", "Slack webhook to which failed runs are reported."),
+    "MAGE_PUBLIC_HOST": ("", "Address of the UI in these reports; by default localhost."),
 }
 
 

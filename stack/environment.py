@@ -29,6 +29,7 @@ def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "DISABLE_AUTO_BROWSER_OPEN": "1",
         "DISABLE_TERMINAL": "1",
         "HIDE_API_TRIGGER_TOKEN": "1",
+        "MAGE_PUBLIC_HOST": f"http://localhost:{settings.port}",
         "REQUIRE_USER_AUTHENTICATION": "1",
         "SCHEDULER_TRIGGER_INTERVAL": str(settings.scheduler_trigger_interval),
         "SERVER_VERBOSITY": "info",
