@@ -10,7 +10,8 @@ from workflows.common.settings import REPO_PATH, Settings
 OUTPUT = REPO_PATH / ".env.example"
 HEADER = """\
 # Every variable with its default. Copy this file to .env and uncomment what you change. Variables of the shell
-# that runs make take precedence over .env. An empty value counts as not set.
+# that runs make take precedence over .env. An empty value counts as not set. Each can also be read from a file:
+# OPENAI_API_KEY_FILE=/run/secrets/openai_api_key, where OPENAI_API_KEY itself is not set.
 """
 # Read by Mage itself. `make up` sets these defaults unless the shell or .env sets another value.
 MAGE_VARIABLES = {
@@ -19,6 +20,7 @@ MAGE_VARIABLES = {
     "DISABLE_TERMINAL": ("1", "1: the UI has no terminal."),
     "HIDE_API_TRIGGER_TOKEN": ("1", "1: the UI and the files do not show the tokens of API triggers."),
     "MAGE_SLACK_WEBHOOK_URL": ("", "Slack webhook to which failed runs are reported."),
+    "MAGE_PUBLIC_HOST": ("", "Address of the UI in these reports; by default localhost."),
 }
 
 

@@ -4,8 +4,9 @@ import os
 
 from dotenv import dotenv_values
 
+from stack.env_example import MAGE_VARIABLES
 from stack.secrets import Secrets
-from workflows.common.settings import ENV_FILE, Settings
+from workflows.common.settings import ENV_FILE, Settings, read_named_files
 
 
 def database_url(settings: Settings) -> str:
@@ -22,12 +23,13 @@ def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
     """Return the environment variables of Mage's server and scheduler.
 
     Secrets and paths of the state folder always come from the arguments. For all other variables the process
-    environment takes precedence over `.env`, and `.env` over the defaults below.
+    environment takes precedence over `.env`, `.env` over the files that `NAME_FILE` names, and those over the defaults.
     """
     defaults = {
         "DISABLE_AUTO_BROWSER_OPEN": "1",
         "DISABLE_TERMINAL": "1",
         "HIDE_API_TRIGGER_TOKEN": "1",
+        "MAGE_PUBLIC_HOST": f"http://localhost:{settings.port}",
         "REQUIRE_USER_AUTHENTICATION": "1",
         "SCHEDULER_TRIGGER_INTERVAL": str(settings.scheduler_trigger_interval),
         "SERVER_VERBOSITY": "info",
@@ -45,4 +47,4 @@ def mage_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "DEFAULT_OWNER_PASSWORD": secrets.owner_password,
         "JWT_SECRET": secrets.jwt_secret,
     }
-    return {**defaults, **from_file, **from_process, **from_arguments}
+    return {**defaults, **read_named_files(MAGE_VARIABLES), **from_file, **from_process, **from_arguments}

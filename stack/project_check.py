@@ -48,6 +48,7 @@ def _env_mistakes(env_file: Path) -> Iterator[str]:
     if not env_file.is_file():
         return
     known = {*map(str.upper, Settings.model_fields), *MAGE_VARIABLES}
+    known |= {f"{name}_FILE" for name in known}
     with env_file.open(encoding="utf-8") as stream:
         for binding in parse_stream(stream):
             place = f"{env_file.name}, line {binding.original.line}"

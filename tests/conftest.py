@@ -16,6 +16,7 @@ _STATE = tempfile.TemporaryDirectory(prefix="mage-workflows-test-")
 # What a developer's shell or `.env` may say must not decide a test.
 for _name in [name.upper() for name in Settings.model_fields]:
     os.environ.pop(_name, None)
+    os.environ.pop(f"{_name}_FILE", None)
 os.environ |= {
     "STATE_DIR": _STATE.name,
     "MAGE_DATA_DIR": f"{_STATE.name}/mage",

@@ -11,15 +11,24 @@ from stack.console import Console
 from stack.demo import follow, run_demo
 from stack.launch import Stack, running_stack
 from stack.mage_database import PipelineRun
+from tests.provider import Provider
 from workflows.common.processes import free_port
 from workflows.common.settings import REPO_PATH, get_settings
 
 
 @pytest.fixture(scope="session")
-def e2e_state_dir() -> Iterator[Path]:
+def slack() -> Iterator[Provider]:
+    """A webhook that keeps the messages it gets."""
+    server = Provider((200, b"ok"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def e2e_state_dir(slack: Provider) -> Iterator[Path]:
     """An empty state folder, named in the environment for this process and those it starts."""
     with tempfile.TemporaryDirectory(prefix="mage-workflows-e2e-") as folder:
-        changed = {"STATE_DIR": folder, "PORT": str(free_port())}
+        changed = {"STATE_DIR": folder, "PORT": str(free_port()), "MAGE_SLACK_WEBHOOK_URL": f"{slack.address}/hook"}
         # The stack decides where Mage and DuckDB keep their data.
         unset = ("MAGE_DATA_DIR", "MAGE_DATABASE_CONNECTION_URL", "DUCKDB_DATABASE", "REQUIRE_USER_AUTHENTICATION")
         before = {name: os.environ.get(name) for name in (*changed, *unset)}

@@ -187,7 +187,7 @@ def test_more_than_ten_items_stay_in_order(stack, run_to_the_end):
 
 
 @pytest.mark.parametrize("variables", [{"count": -1}, {"count": "many"}])
-def test_a_bad_count_fails_and_starts_nothing(variables, e2e_state_dir, stack, run_to_the_end):
+def test_a_bad_count_fails_starts_nothing_and_is_reported(variables, e2e_state_dir, stack, slack, run_to_the_end):
     (run,) = run_to_the_end("dynamic_blocks_workflow", "called_from_code", **variables)
     assert run.status == "failed"
     assert children(stack.database.runs("spark_workflow"), run) == []
@@ -195,6 +195,10 @@ def test_a_bad_count_fails_and_starts_nothing(variables, e2e_state_dir, stack, r
     errors = [line for line in log.read_text().splitlines() if '"level": "ERROR"' in line]
     assert "count: must be a whole number of at least 0" in errors[-1]
     assert "Traceback" not in errors[-1]
+    page = f"http://localhost:{stack.settings.port}/pipelines/dynamic_blocks_workflow/runs/{run.id} "
+    (report,) = wait_until(lambda: [text for text in map(json.dumps, slack.requests) if page in text], 20)
+    assert "Failed to run Pipeline `dynamic_blocks_workflow`" in report
+    assert "plan_items" in report
 
 
 def test_nobody_gets_in_without_the_generated_password(stack):

@@ -43,7 +43,9 @@ class TestPipeline:
         assert data["uuid"] == data["name"] == pipeline
         assert data["type"] == "python"
         assert data["description"]
-        assert (REPO_PATH / "pipelines" / pipeline / "README.md").read_text(encoding="utf-8").strip()
+        readme = (REPO_PATH / "pipelines" / pipeline / "README.md").read_text(encoding="utf-8")
+        run_book = readme.partition("\n## When it fails\n")[2].partition("\n## ")[0]
+        assert len(re.findall(r"^\|.*\|.*\|$", run_book, re.MULTILINE)) > 4, "the head of the table and three cases"
 
     def test_every_block_has_its_file(self, pipeline):
         for block in FOUND[pipeline].all_blocks:

@@ -1,24 +1,52 @@
 """The one module that reads the environment.
 
 Every variable has a default that works on one machine. Values come from the process environment, then from
-`.env` in the repository, then from the defaults below. An empty value counts as not set. `.env.example` lists them all.
+`.env` in the repository, then from the file that `NAME_FILE` names, then from the defaults below. An empty value counts
+as not set. `.env.example` lists them all.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from workflows.common import redaction
+from workflows.common.errors import WorkflowError
 
 REPO_PATH = Path(__file__).resolve().parents[2]
 ENV_FILE = Path(os.environ.get("ENV_FILE", REPO_PATH / ".env"))
 # Secrets that only Mage reads.
 MAGE_SECRETS = ("DEFAULT_OWNER_PASSWORD", "JWT_SECRET", "MAGE_SLACK_WEBHOOK_URL")
+
+
+def read_named_files(names: Iterable[str]) -> dict[str, str]:
+    """Return the variables whose value is in the file that `NAME_FILE` names, as Docker and Kubernetes mount secrets.
+
+    Raises:
+        WorkflowError: such a file cannot be read.
+    """
+    variables = {**dotenv_values(ENV_FILE), **os.environ}
+    values = {}
+    for name in names:
+        if path := variables.get(f"{name}_FILE"):
+            try:
+                values[name] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise WorkflowError(f"{name}_FILE: {path} cannot be read ({type(error).__name__})") from None
+    return values
+
+
+class _NamedFiles(EnvSettingsSource):
+    """The values of `read_named_files`, parsed like variables."""
+
+    def _load_env_vars(self) -> dict[str, str | None]:
+        names = map(str.upper, self.settings_cls.model_fields)
+        return {name.lower(): value for name, value in read_named_files(names).items() if value}
 
 
 class Settings(BaseSettings):
@@ -167,6 +195,18 @@ class Settings(BaseSettings):
     )
     run_api_retention_days: float = Field(default=30, gt=0, description="Days for which recorded calls are kept.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where the values come from, first found first."""
+        return init_settings, env_settings, dotenv_settings, _NamedFiles(settings_cls), file_secret_settings
+
     def model_post_init(self, _context: Any) -> None:
         """Have the secrets removed from what this process logs, raises and stores."""
         redaction.mark(_secrets(dict(self)))
@@ -208,6 +248,7 @@ def get_settings() -> Settings:
 
     Raises:
         pydantic.ValidationError: names the variable that is wrong, without its value.
+        WorkflowError: the file that a variable names cannot be read.
     """
     try:
         stat = ENV_FILE.stat()
@@ -235,4 +276,4 @@ def _secrets(value: Any) -> Iterator[str]:
             yield from _secrets(item)
 
 
-_VARIABLES = tuple(name.upper() for name in Settings.model_fields)
+_VARIABLES = tuple(variable for name in Settings.model_fields for variable in (name.upper(), f"{name.upper()}_FILE"))

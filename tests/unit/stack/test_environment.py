@@ -48,6 +48,12 @@ def test_the_file_overrides_defaults_and_the_process_overrides_the_file(settings
     assert made["SPARK_CONF_DIR"] == "/conf"
 
 
+def test_a_secret_of_mage_is_read_from_the_file_that_is_named(settings, tmp_path, monkeypatch):
+    (tmp_path / "webhook").write_text("http://slack/hook\n")
+    monkeypatch.setenv("MAGE_SLACK_WEBHOOK_URL_FILE", str(tmp_path / "webhook"))
+    assert mage_environment(settings, SECRETS)["MAGE_SLACK_WEBHOOK_URL"] == "http://slack/hook"
+
+
 def test_a_configured_database_is_used_as_it_is(tmp_path):
     settings = Settings(state_dir=tmp_path, mage_database_connection_url="postgresql://u:p@db/mage")
     assert mage_environment(settings, SECRETS)["MAGE_DATABASE_CONNECTION_URL"] == "postgresql://u:p@db/mage"

@@ -104,7 +104,7 @@ def test_a_variable_that_is_misspelt_is_named(project, line, expected):
 
 
 def test_variables_of_others_are_none_of_our_business(project):
-    (project / ".env").write_text("AWS_ACCESS_KEY_ID=x\nMAGE_BASE_PATH=mage\nMY_OWN=1\nLLM_MODEL=small\n")
+    (project / ".env").write_text("AWS_ACCESS_KEY_ID=x\nMAGE_BASE_PATH=mage\nMY_OWN=1\nOPENAI_API_KEY_FILE=k\n")
     check_project(project, project / ".env")
 
 
