@@ -40,6 +40,9 @@ def company(number: int) -> str:
 class Handler(BaseHTTPRequestHandler):
     """Answers `/list` with all companies, `/pages` with a page of them."""
 
+    # Keeps the connection open, as real servers do.
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: "Server"
 
     def do_GET(self) -> None:

@@ -80,8 +80,8 @@ def load_companies(settings: Settings, url: str, database: str, pipeline_run_id:
         pipeline_run_id: Run that is noted with the rejected records.
 
     Returns:
-        One row per company, columns `workflows.ingestion.records.NAMES`, with Arrow types, which take a fifth of the memory of Python's objects:
-        `id` int64, or string where the API has texts; `employeeCount` and `marketCap` decimal; others string.
+        One row per company, columns `records.NAMES`, with Arrow types, which take a fifth of the memory of Python's
+        objects: `id` int64, or string where the API has texts; `employeeCount` and `marketCap` decimal; others string.
 
     Raises:
         InvalidInputError: too many records do not fit, none does, or several have one id; see also `fetch_pages`.

@@ -24,6 +24,7 @@ from workflows.ingestion.records import (
     MAX_TEXT_LENGTH,
     MAX_WHOLE_NUMBER,
     NAMES,
+    Field,
     Record,
     decode_record,
     parse_company,
@@ -33,6 +34,7 @@ BATCH_RECORDS = 10_000
 # Into so many parts a batch is divided until its wrong records stand among few others.
 PARTS = 15
 FEW_RECORDS = 50
+MAX_BLOCK_BYTES = 2**31 - 1
 # Further ones are counted, not kept.
 MAX_REJECTED_KEPT = 1000
 
@@ -104,45 +106,43 @@ def _read_batch(batch: Sequence[Record], names: Mapping[str, str], found: Compan
 def _parse_together(batch: Sequence[Record], names: Mapping[str, str]) -> pa.Table | None:
     """Parse records that all fit, as `parse_company` would; return None where one may not."""
     paths = [names.get(name, name) for name in NAMES]
+    # A path into an object is followed by `parse_company` alone.
+    if len(set(paths)) < len(paths) or any("." in path for path in paths):
+        return None
     try:
         first = msgspec.json.decode(batch[0], type=dict[str, Any])
-        # A path into an object is followed by `parse_company` alone.
-        if len(set(paths)) < len(paths) or any("." in path for path in paths):
-            return None
-        schema = pa.schema(
-            (path, _arrow_type(one.kind, first.get(path))) for one, path in zip(FIELDS, paths, strict=True)
-        )
+        types = [_arrow_type(one.kind, first.get(path)) for one, path in zip(FIELDS, paths, strict=True)]
+        content = b"\n".join(batch)
         parsed = pyarrow.json.read_json(
-            pa.BufferReader(b"\n".join(batch)),
-            parse_options=pyarrow.json.ParseOptions(
-                schema, newlines_in_values=True, unexpected_field_behavior="ignore"
+            pa.BufferReader(content),
+            # One block: to find where a record ends takes as long as to parse it.
+            pyarrow.json.ReadOptions(use_threads=False, block_size=min(len(content) + 1, MAX_BLOCK_BYTES)),
+            pyarrow.json.ParseOptions(
+                pa.schema(zip(paths, types, strict=True)), newlines_in_values=True, unexpected_field_behavior="ignore"
             ),
         )
         # Finds texts that are no UTF-8.
         parsed.validate(full=True)
-    except (TypeError, ValueError, msgspec.DecodeError, pa.ArrowException):
+    except (TypeError, ValueError, RecursionError, pa.ArrowException):
         return None
-    if parsed.num_rows != len(batch):
-        return None
-    columns = []
-    for one, path in zip(FIELDS, paths, strict=True):
-        column = parsed.column(path)
-        if one.kind in _LIMITS:
-            extremes = pc.min_max(column).as_py()
-            if extremes["min"] is not None and not 0 <= extremes["min"] <= extremes["max"] <= _LIMITS[one.kind]:
-                return None
-        elif pa.types.is_string(column.type):
-            if (pc.max(pc.binary_length(column)).as_py() or 0) > MAX_TEXT_LENGTH:
-                return None
-            column = pc.utf8_trim_whitespace(column)
-            if pc.min(pc.binary_length(column)).as_py() == 0:
-                column = pc.if_else(pc.equal(column, ""), None, column)
-        elif one.kind != "id":
-            column = column.cast(pa.string())
-        if one.required and column.null_count:
+    columns = {one.name: _clean(one, parsed.column(path)) for one, path in zip(FIELDS, paths, strict=True)}
+    return None if parsed.num_rows != len(batch) or None in columns.values() else pa.table(columns)
+
+
+def _clean(one: Field, column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return a column as `parse_company` would leave it; None where a value may not fit."""
+    if (limit := _LIMITS.get(one.kind)) is not None:
+        low, high = pc.min_max(column).as_py().values()
+        return column if low is None or 0 <= low <= high <= limit else None
+    if pa.types.is_string(column.type):
+        if (pc.max(pc.binary_length(column)).as_py() or 0) > MAX_TEXT_LENGTH:
             return None
-        columns.append(column)
-    return pa.table(columns, names=list(NAMES))
+        column = pc.utf8_trim_whitespace(column)
+        if pc.min(pc.binary_length(column)).as_py() == 0:
+            column = pc.if_else(pc.equal(column, ""), None, column)
+    elif one.kind != "id":
+        column = column.cast(pa.string())
+    return None if one.required and column.null_count else column
 
 
 def _arrow_type(kind: str, example: object) -> pa.DataType:
