@@ -54,7 +54,7 @@ def read_page(answer: Answer, records_path: str | None = None) -> Page:
         # Checks the structure of the whole, and decodes only its outermost object or list.
         root = _outermost.decode(answer.content)
         lists, values = _explore(root)
-    except (msgspec.DecodeError, ValueError):
+    except (ValueError, RecursionError):
         try:
             # Reads what is no text, as half of a surrogate pair, so that only its record is set aside.
             root = json.loads(answer.content, parse_float=Decimal)
