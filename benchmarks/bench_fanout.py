@@ -1,9 +1,9 @@
 """Compare the fan-out of dynamic_blocks_workflow with Airflow, Prefect and Dagster: one call of a model per child.
 
-Run as `python -m benchmarks.bench_fanout`. All call the same server, which answers at once. Each tool has an environment of
-its own, which `make bench-fanout` makes, and an empty database; its processes run only while it is measured. Measured is
-a whole run: from the moment when it is asked for to its end. The start of servers is left out, but for Prefect's first,
-cold run. What was set is said at each tool below.
+Run as `python -m benchmarks.bench_fanout`. All call the same server, which answers at once. Each tool has an
+environment of its own, which `make bench-fanout` makes, and an empty database; its processes run only while it is
+measured. Measured is a whole run, from the moment when it is asked for to its end. The start of servers is left out,
+but for Prefect's first, cold run. What was set is said at each tool below.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from unittest.mock import patch
 import psutil
 
 from benchmarks.servers import instant_model
-from benchmarks.tables import markdown_table, ratio, spread
+from benchmarks.tables import markdown_table, ratio, show, spread
 from stack.console import Console
 from stack.demo import GRAPH, follow, start_or_join
 from stack.launch import CALLED_FROM_CODE, running_stack
@@ -178,7 +178,7 @@ def main() -> None:
         median, low_to_high = spread(seconds)
         rate = f"{count / float(median):.1f}"
         table.add_row(f"{count:,}", name, str(len(seconds)), median, low_to_high, ratio(seconds, own[count]), rate)
-    console.rich.print(table)
+    show(table, console.rich)
 
 
 if __name__ == "__main__":

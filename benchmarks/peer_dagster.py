@@ -1,7 +1,8 @@
 """Fan out with Dagster: a job with dynamic outputs, one op an item.
 
-Run as `python -m benchmarks.peer_dagster ITEMS RUNS EXECUTOR`, EXECUTOR `in_process` or `multiprocess` (a process an op, as many
-at a time as there are cores); prints the seconds of each run as a JSON list. DAGSTER_HOME holds its database.
+Run as `python -m benchmarks.peer_dagster ITEMS RUNS EXECUTOR`, EXECUTOR `in_process` or `multiprocess` (a process an
+op, as many at a time as there are cores); prints the seconds of each run as a JSON list. Its
+database is in DAGSTER_HOME.
 """
 
 import json
@@ -13,9 +14,10 @@ from dagster import (
     DagsterInstance,
     DynamicOut,
     DynamicOutput,
+    JobDefinition,
     execute_job,
+    graph,
     in_process_executor,
-    job,
     multiprocess_executor,
     op,
     reconstructable,
@@ -40,12 +42,17 @@ def collect(facts: list[str]) -> int:
     return len(facts)
 
 
+@graph
 def fan_out() -> None:
     collect(create_items().map(fun_fact).collect())
 
 
-in_process = job(name="in_process", executor_def=in_process_executor)(fan_out)
-multiprocess = job(name="multiprocess", executor_def=multiprocess_executor)(fan_out)
+def in_process() -> JobDefinition:
+    return fan_out.to_job("in_process", executor_def=in_process_executor)
+
+
+def multiprocess() -> JobDefinition:
+    return fan_out.to_job("multiprocess", executor_def=multiprocess_executor)
 
 
 if __name__ == "__main__":

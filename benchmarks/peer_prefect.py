@@ -1,7 +1,7 @@
 """Fan out with Prefect: a flow that maps a task over the items, in threads of one process.
 
-Run as `python -m benchmarks.peer_prefect ITEMS RUNS`; prints the seconds of each run as a JSON list. The first one is cold:
-it starts Prefect's own server and makes its database.
+Run as `python -m benchmarks.peer_prefect ITEMS RUNS`; prints the seconds of each run as a JSON list. The first one is
+cold: it starts Prefect's own server and makes its database.
 """
 
 import json

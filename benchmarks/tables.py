@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 
@@ -13,6 +14,11 @@ def markdown_table(*columns: str, title: str | None = None) -> Table:
     for name in columns:
         table.add_column(name, no_wrap=True)
     return table
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table in its full width, whatever that of the terminal is."""
+    console.print(table, width=400)
 
 
 def spread(values: Sequence[float], digits: int = 1) -> tuple[str, str]:
