@@ -12,7 +12,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -20,6 +19,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import psutil
+import requests
 
 from benchmarks.servers import instant_model
 from benchmarks.tables import markdown_table, ratio, show, spread
@@ -59,7 +59,7 @@ def measure_own(counts: list[int], runs: int, console: Console) -> dict[int, lis
 
 def peer_python(name: str) -> Path:
     """Return the interpreter of a peer's environment, which may be missing; see `make setup-bench-<name>`."""
-    return REPO_PATH / f".venv-bench-{name}" / "bin" / "python"
+    return REPO_PATH / f".venv-bench-{name.partition('-')[0]}" / "bin" / "python"
 
 
 def measure_airflow(count: int, runs: int) -> list[float]:
@@ -78,6 +78,8 @@ def measure_airflow(count: int, runs: int) -> list[float]:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+            # On a busy machine, tasks whose server takes longer than 5 s to answer fail.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "FAN_OUT_ITEMS": str(count),
             "PATH": f"{airflow.parent}:{os.environ['PATH']}",
@@ -95,11 +97,12 @@ def measure_airflow(count: int, runs: int) -> list[float]:
         def is_read() -> bool:
             if server.poll() is not None:
                 raise SystemExit(f"Airflow ended: {Path(log.name).read_text()[-2000:]}")
-            with contextlib.suppress(sqlite3.OperationalError):
-                return bool(rows("SELECT 1 FROM dag WHERE dag_id = 'fan_out'"))
+            with contextlib.suppress(sqlite3.OperationalError, requests.RequestException):
+                health = requests.get(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=10)
+                return health.ok and bool(rows("SELECT 1 FROM dag WHERE dag_id = 'fan_out'"))
             return False
 
-        wait_until(is_read, 180)
+        wait_until(is_read, 300)
         for number in range(runs):
             command = [airflow, "dags", "trigger", "fan_out", "--run-id", f"run_{number}"]
             subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
@@ -126,24 +129,27 @@ def measure_dagster(count: int, runs: int, executor: str) -> list[float]:
         return _seconds("dagster", [count, runs, executor], {"DAGSTER_HOME": folder})
 
 
+# What to call each peer, by the name that an option takes; the first part of the name is its environment's.
+PEERS: dict[str, tuple[str, Callable[[int, int], list[float]]]] = {
+    "airflow": ("Airflow, a process a task", measure_airflow),
+    "prefect": ("Prefect, threads of one process", measure_prefect),
+    "dagster": ("Dagster, one process", lambda count, runs: measure_dagster(count, runs, "in_process")),
+    # Takes minutes, so once.
+    "dagster-processes": ("Dagster, a process an op", lambda count, _: measure_dagster(count, 1, "multiprocess")),
+}
+
+
 def measure_peers(names: list[str], count: int, runs: int, console: Console) -> Iterator[tuple[str, list[float]]]:
     """Yield the seconds of each peer that is asked for."""
-    peers: dict[str, list[tuple[str, Callable[[], list[float]]]]] = {
-        "airflow": [("Airflow, a process a task", lambda: measure_airflow(count, runs))],
-        "prefect": [("Prefect, threads of one process", lambda: measure_prefect(count, runs))],
-        "dagster": [
-            ("Dagster, one process", lambda: measure_dagster(count, runs, "in_process")),
-            ("Dagster, a process an op", lambda: measure_dagster(count, 1, "multiprocess")),
-        ],
-    }
     for name in names:
-        for label, measure in peers[name]:
-            with console.step(label):
-                seconds = measure()
-            if name == "prefect":
-                yield f"{label}, cold", seconds[:1]
-                seconds = seconds[1:]
-            yield f"{label}{', warm' if name == 'prefect' else ''}", seconds
+        label, measure = PEERS[name]
+        with console.step(label):
+            seconds = measure(count, runs)
+        if name == "prefect":
+            cold, *seconds = seconds
+            yield f"{label}, cold", [cold]
+            label += ", warm"
+        yield label, seconds
 
 
 def _seconds(name: str, arguments: list[object], variables: dict[str, str]) -> list[float]:
@@ -161,13 +167,13 @@ def main() -> None:
     """Measure all, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--children", type=int, nargs="+", default=[100, 1000], help="numbers for our own pipeline")
-    parser.add_argument("--peers", nargs="*", default=["airflow", "prefect", "dagster"], help="with the first number")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="with the first number")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="three children, one run")
     options = parser.parse_args()
     counts, repeats = ([3], 1) if options.smoke else (options.children, options.repeats)
     if missing := [name for name in options.peers if not peer_python(name).exists()]:
-        raise SystemExit(f"No environment of {', '.join(missing)}; make one with make setup-bench-{missing[0]}")
+        raise SystemExit(f"No environment of {', '.join(missing)}; make them with make bench-fanout")
     console = Console()
     table = markdown_table("children", "tool", "runs", "median s", "spread s", "÷ ours", "children/s")
     with instant_model() as variables, patch.dict(os.environ, variables):
@@ -182,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
