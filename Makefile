@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-model eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-fanout bench-model bench-all bench-smoke eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,14 +74,23 @@ models: setup ## List the model's versions (PROMOTE=<version> [FORCE=1], ROLLBAC
 tune-model: setup ## Search the model's parameters anew, judged by nested folds
 	@$(RUN) -m stack.tune_model
 
-bench-ingest: setup ## Ingest a million companies, beside DuckDB's read_json
+bench-ingest: setup setup-bench-dlt ## Ingest a million companies, beside dlt and DuckDB's read_json
 	@$(RUN) -m benchmarks.bench_ingest
+
+bench-fanout: setup setup-bench-airflow setup-bench-prefect setup-bench-dagster ## 100 and 1,000 children, beside Airflow, Prefect and Dagster
+	@$(RUN) -m benchmarks.bench_fanout
 
 bench-database: setup ## How long writes to Mage's database wait as runs get more
 	@$(RUN) -m benchmarks.bench_database
 
 bench-model: setup ## Training, one prediction, 100,000 in a batch
 	@$(RUN) -m benchmarks.bench_model
+
+bench-all: bench bench-api bench-fanout bench-ingest bench-model bench-database ## All benchmarks: the tables of docs/benchmarks.md
+
+bench-smoke: setup setup-bench setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt ## Each benchmark once, as small as it can be
+	@for name in ingest model fanout chain database; do $(RUN) -m benchmarks.bench_$$name --smoke || exit 1; done
+	@$(RUN) -m benchmarks.bench_api $(BENCH_VENV)/bin/python --smoke
 
 graph: setup ## Draw pipeline_graph.png from the pipelines' YAML
 	@$(RUN) -m stack.graph
@@ -95,6 +104,10 @@ lock: setup ## Lock the environments again, after a change in requirements/
 	    --no-header --no-annotate --override requirements/overrides.txt -c requirements/constraints.txt \
 	    requirements/$$name.in -o requirements/$$name.lock >/dev/null || exit 1; \
 	done
+	@for name in airflow prefect dagster dlt; do \
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header --no-annotate requirements/bench-$$name.in -o requirements/bench-$$name.lock >/dev/null || exit 1; \
+	done
 
 audit: setup ## List the known vulnerabilities of the locked environments (asks the advisory service OSV)
 	@$(RUN) -m stack.audit
@@ -106,6 +119,9 @@ setup:
 
 setup-bench:
 	@stack/setup.sh $(BENCH_VENV) requirements/bench.lock
+
+setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt: setup-%:
+	@stack/setup.sh .venv-$* requirements/$*.lock
 
 setup-next:
 	@stack/setup.sh $(NEXT_VENV) requirements/next.lock

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.servers import RunningServer, copy_repository, mage_command, run_api_command, start_server
+from benchmarks.tables import markdown_table, show
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
 from stack.mage_client import wait_until
 from workflows.common.processes import free_port, stop_process
@@ -71,7 +72,10 @@ def main() -> None:
     parser.add_argument("python", type=Path, help="interpreter of the environment with FastAPI and MLflow")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
     parser.add_argument("--seconds", type=float, default=4, help="seconds per measurement (default: 4)")
+    parser.add_argument("--smoke", action="store_true", help="one short round")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.rounds, arguments.seconds = 1, 0.5
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="bench-api-") as folder, contextlib.ExitStack() as stack:
         console.print(f"Mage {version('mage-ai')}, {os.cpu_count()} cores, {arguments.rounds} rounds; starting ...")
@@ -89,7 +93,7 @@ def main() -> None:
                         # Its background work must not slow down the next server.
                         time.sleep(3 if target.name == RECORD_ON else 0.2)
         for clients in CLIENTS:
-            console.print(_table(results, clients, arguments.seconds))
+            show(_table(results, clients, arguments.seconds), console)
         _print_verdicts(console, results)
         with _others_paused(targets[1], targets):
             _measure_statuses(console, targets[1])
@@ -210,7 +214,7 @@ def _spread(ratios: list[float]) -> str:
 
 def _table(results: Results, clients: int, seconds: float) -> Table:
     columns = ("server", "p50 ms", "p95 ms", "p99 ms", "calls/s", "p50 ÷ FastAPI's", "calls/s ÷ FastAPI's")
-    table = Table(*columns, title=f"{clients} keep-alive client{'s' if clients > 1 else ''}", box=None)
+    table = markdown_table(*columns, title=f"{clients} keep-alive client{'s' if clients > 1 else ''}")
     for name, each in results:
         if each == clients:
             rounds = results[name, clients]

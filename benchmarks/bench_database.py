@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from rich.table import Table
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from benchmarks.servers import instant_model
+from benchmarks.tables import markdown_table, show
 from stack.console import Console
 from stack.demo import GRAPH, follow, start_or_join
 from stack.environment import database_url
@@ -84,9 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="duration of each rate")
     parser.add_argument("--rates", type=int, nargs="+", default=RATES_AN_HOUR, help="runs an hour")
+    parser.add_argument("--smoke", action="store_true", help="two rates, a few seconds each")
     arguments = parser.parse_args()
+    rates, seconds_of_rate = ([0, 1200], 6.0) if arguments.smoke else (arguments.rates, arguments.seconds)
     console = Console()
-    table = Table("runs an hour asked for", "runs", "median s of a run", "row ms p50", "row ms p95", "row ms max")
+    table = markdown_table("runs an hour", "runs made", "median s of a run", "row ms p50", "row ms p95", "row ms max")
     with (
         tempfile.TemporaryDirectory() as folder,
         instant_model() as model,
@@ -95,13 +97,13 @@ def main() -> None:
     ):
         for pipeline in GRAPH.scheduled:
             follow(stack.database, start_or_join(stack, console, pipeline), console)
-        for rate in arguments.rates:
-            count, seconds, rows = measure(stack, rate, arguments.seconds)
+        for rate in rates:
+            count, seconds, rows = measure(stack, rate, seconds_of_rate)
             ms = [1000 * one for one in rows]
             median, p95 = statistics.median(ms), statistics.quantiles(ms, n=20)[-1]
             of_runs = f"{statistics.median(seconds):.1f}" if seconds else "-"
             table.add_row(str(rate), str(count), of_runs, f"{median:.1f}", f"{p95:.1f}", f"{max(ms):.0f}")
-    console.rich.print(table)
+    show(table, console.rich)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import xgboost as xgb
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from benchmarks.tables import markdown_table, show
 from stack.console import Console
 from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passenger_files import load_passengers
@@ -88,7 +89,11 @@ def main() -> None:
         "--slow-repeats", type=int, default=3, help="repeats of the slow comparisons (training block and batch)"
     )
     parser.add_argument("--passengers", type=int, default=100_000, help="number of passengers in the batch")
+    parser.add_argument("--smoke", action="store_true", help="a hundred passengers, each repeated once")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.repeats = arguments.slow_repeats = 1
+        arguments.passengers = 100
     # Promotion and rejection of the trained models are not of interest here.
     logging.disable(logging.WARNING)
     console = Console()
@@ -113,7 +118,7 @@ def main() -> None:
                 repeats = arguments.slow_repeats if comparison.is_slow else arguments.repeats
                 with console.step(comparison.name):
                     results.append(measure(comparison, repeats))
-    console.rich.print(_table(results))
+    show(_table(results), console.rich)
     console.say(f"Peak memory of the batch with contributions: {peak[0]:,.0f} MB")
     single = statistics.median(results[0].ours)
     outcome = "reached" if single <= TARGET_SECONDS else "MISSED"
@@ -210,8 +215,7 @@ def _compare_batches(titanic: pd.DataFrame, version: registry.Version, many: pd.
 
 
 def _table(results: list[Measurement]) -> Table:
-    table = Table("", "repeats", "ours", "peer", "peer's time", "ours ÷ peer", box=None)
-    table.title = "Median (fastest to slowest)"
+    table = markdown_table("median (fastest to slowest)", "repeats", "ours", "peer", "peer's time", "ours ÷ peer")
     for result in results:
         comparison = result.comparison
         ratios = [ours / peer for ours, peer in zip(result.ours, result.peer, strict=True)]

@@ -196,10 +196,16 @@ class InstantModel(BaseHTTPRequestHandler):
         """Write nothing to the terminal."""
 
 
+class InstantModelServer(ThreadingHTTPServer):
+    """Ends although a client keeps a connection open."""
+
+    daemon_threads = True
+
+
 @contextmanager
 def instant_model() -> Iterator[dict[str, str]]:
     """Serve `InstantModel`, and yield the environment variables that choose it."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), InstantModel) as server:
+    with InstantModelServer(("127.0.0.1", 0), InstantModel) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -3,11 +3,11 @@
 A record that does not fit is set aside with its reasons; see `rejected_companies`.
 """
 
-import itertools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,19 +20,16 @@ from pydantic import SecretStr
 from workflows.common.errors import InvalidInputError
 from workflows.common.http import requests_to
 from workflows.common.local_services import LocalService, ensure_service, service_key
-from workflows.common.redaction import redact, redacted
 from workflows.common.settings import Settings
 from workflows.common.warehouse import Table, append_rows, replace_table
 from workflows.ingestion.pagination import Pagination, fetch_pages
-from workflows.ingestion.records import DECIMAL, FIELDS, MAX_TEXT_LENGTH, NAMES, Record, decode_record, parse_company
+from workflows.ingestion.records import Record
+from workflows.ingestion.tables import Companies, read_companies
 
 logger = logging.getLogger(__name__)
 
 COMPANIES_API = LocalService("companies_api", "workflows.ingestion.sample_api")
-BATCH_RECORDS = 10_000
 MAX_REPORTED_RECORDS = 10
-# Further ones are counted, not kept.
-MAX_REJECTED_KEPT = 1000
 REJECTED_KEPT_DAYS = 30
 RAW_COMPANIES = Table(
     name="raw_companies",
@@ -64,30 +61,6 @@ REJECTED_COMPANIES = Table(
 )
 
 
-@dataclass
-class Companies:
-    """What was read of an API.
-
-    Attributes:
-        table: One row per company that fits, columns `NAMES`; see `load_companies`.
-        rejected: Records that do not fit, as text, each with field: reason; at most `MAX_REJECTED_KEPT`.
-        rejected_count: Number of all records that do not fit.
-        duplicates: Ids that several records have.
-        ranges: Field: how many values such as "11-50" were read as missing.
-    """
-
-    table: pa.Table
-    rejected: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    rejected_count: int = 0
-    duplicates: list[str] = field(default_factory=list)
-    ranges: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def record_count(self) -> int:
-        """Number of records read."""
-        return self.table.num_rows + self.rejected_count
-
-
 def with_source(settings: Settings) -> Settings:
     """Return settings that name an API: where they name none, the local one, which is started if it does not run."""
     if settings.companies_api_url is not None:
@@ -107,8 +80,8 @@ def load_companies(settings: Settings, url: str, database: str, pipeline_run_id:
         pipeline_run_id: Run that is noted with the rejected records.
 
     Returns:
-        One row per company, columns `NAMES`, with Arrow types, which take a fifth of the memory of Python's objects:
-        `id` int64, or string where the API has texts; `employeeCount` and `marketCap` decimal; others string.
+        One row per company, columns `records.NAMES`, with Arrow types, which take a fifth of the memory of Python's
+        objects: `id` int64, or string where the API has texts; `employeeCount` and `marketCap` decimal; others string.
 
     Raises:
         InvalidInputError: too many records do not fit, none does, or several have one id; see also `fetch_pages`.
@@ -139,26 +112,7 @@ def fetch_companies(settings: Settings, url: str) -> Companies:
     ) as get:
         pagination = Pagination.from_setting(settings.companies_api_pagination)
         pages = fetch_pages(get, url, settings.companies_api_records, pagination)
-        return read_companies(pages, settings.companies_api_fields or {})
-
-
-def read_companies(pages: Iterator[Sequence[Record]], names: Mapping[str, str]) -> Companies:
-    """Read the records of all pages.
-
-    Args:
-        pages: Records of each page, see `workflows.ingestion.pages`.
-        names: Field: its name in the records, or its path, where they call it otherwise (`COMPANIES_API_FIELDS`).
-
-    Raises:
-        InvalidInputError: a name is of no field.
-    """
-    if unknown := sorted(set(names) - set(NAMES)):
-        known = f"is none of {', '.join(NAMES)}"
-        raise InvalidInputError("COMPANIES_API_FIELDS is wrong", dict.fromkeys(unknown, known))
-    found = Companies(_arrow_table([]))
-    found.table = _combined([found.table, *_batches(pages, names, found)])
-    found.duplicates = _duplicates(found.table.column("id"))
-    return found
+        return read_companies(_ahead(pages), settings.companies_api_fields or {})
 
 
 def round_employee_count(companies: pd.DataFrame) -> pd.DataFrame:
@@ -193,36 +147,13 @@ def export_companies(database: str, companies: pd.DataFrame) -> dict[str, Any]:
     return {"table": table.name, "rows": replace_table(database, table, companies)}
 
 
-def _batches(pages: Iterator[Sequence[Record]], names: Mapping[str, str], found: Companies) -> Iterator[pa.Table]:
-    """Yield the records that fit as tables, so that few are decoded at a time; note those that do not."""
-    rows: list[dict[str, Any]] = []
-    for record in itertools.chain.from_iterable(pages):
-        if (row := _read_record(record, names, found)) is not None:
-            rows.append(row)
-        if len(rows) == BATCH_RECORDS:
-            yield _arrow_table(rows)
-            rows = []
-    yield _arrow_table(rows)
-
-
-def _read_record(record: Record, names: Mapping[str, str], found: Companies) -> dict[str, Any] | None:
-    """Return the values of a record that fits; note one that does not."""
-    decoded: Any = None
-    try:
-        decoded = decode_record(record)
-        values, problems, ranges = parse_company(decoded, names)
-    except ValueError as error:
-        values, problems, ranges = {}, {"record": f"is not text: {error}"}, []
-    if problems:
-        found.rejected_count += 1
-        if len(found.rejected) < MAX_REJECTED_KEPT:
-            text = json.dumps(decoded, default=str) if decoded is not None else bytes(record).decode(errors="replace")
-            # An API may send back the address it was called with.
-            found.rejected.append((redact(text)[:MAX_TEXT_LENGTH], redacted(problems)))
-        return None
-    for name in ranges:
-        found.ranges[name] = found.ranges.get(name, 0) + 1
-    return values
+def _ahead(pages: Iterator[Sequence[Record]]) -> Iterator[Sequence[Record]]:
+    """Yield the pages, and fetch the next one while one is read."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, pages, None)
+        while (page := following.result()) is not None:
+            following = pool.submit(next, pages, None)
+            yield page
 
 
 def _check_batch(companies: Companies, max_rejected_share: float) -> None:
@@ -270,28 +201,3 @@ def _name_of(record: str) -> str:
         return f"record with id {json.loads(record)['id']!r:.60}"
     except (ValueError, KeyError, TypeError):
         return f"record {record[:60]}"
-
-
-_TYPES = {"count": DECIMAL, "amount": DECIMAL}
-
-
-def _arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    columns = {
-        one.name: pa.array([row[one.name] for row in rows], _TYPES.get(one.kind, pa.string())) for one in FIELDS[1:]
-    }
-    ids = [row["id"] for row in rows]
-    are_whole = all(isinstance(one, int) for one in ids)
-    return pa.table({"id": pa.array(ids, pa.int64()) if are_whole else pa.array(map(str, ids)), **columns})
-
-
-def _duplicates(ids: pa.ChunkedArray) -> list[str]:
-    """Return the values that stand there more than once, as text."""
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return []
-    return [str(one["values"]) for one in pc.value_counts(ids).to_pylist() if one["counts"] > 1]
-
-
-def _combined(batches: Sequence[pa.Table]) -> pa.Table:
-    """Join tables; the ids are texts in all of them where they are in any."""
-    with_texts = next((one.schema for one in batches if pa.types.is_string(one.schema.field("id").type)), None)
-    return pa.concat_tables(batches if with_texts is None else [one.cast(with_texts) for one in batches])

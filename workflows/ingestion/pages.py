@@ -19,6 +19,10 @@ from workflows.ingestion.records import Record, decode_record
 # Lists and values deeper than this are not looked for.
 MAX_DEPTH = 4
 MAX_PATHS_NAMED = 5
+
+_outermost: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw] | list[msgspec.Raw] | str | float | bool | None
+)
 HEADERS_READ = ("x-total-pages", "x-total-count", "x-total")
 
 
@@ -47,10 +51,10 @@ class Page:
 def read_page(answer: Answer, records_path: str | None = None) -> Page:
     """Find the records and the other values of an answer; see `fetch_pages`."""
     try:
-        # Checks the structure of the whole without decoding it.
-        root = msgspec.json.decode(answer.content, type=msgspec.Raw)
+        # Checks the structure of the whole, and decodes only its outermost object or list.
+        root = _outermost.decode(answer.content)
         lists, values = _explore(root)
-    except (msgspec.DecodeError, ValueError):
+    except (ValueError, RecursionError):
         try:
             # Reads what is no text, as half of a surrogate pair, so that only its record is set aside.
             root = json.loads(answer.content, parse_float=Decimal)

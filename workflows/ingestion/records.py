@@ -16,7 +16,7 @@ DECIMAL = pa.decimal128(37, 18)
 MAX_NUMBER = Decimal(10) ** 19
 _EXACT = Context(prec=DECIMAL.precision)
 
-_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 # "11-50", "10,001+", "> 5000": no number, but no error either.
 _RANGE = re.compile(r"[<>≥≤~]?\s*[\d,]+\s*(?:\+|(?:-|–|—|to)\s*[\d,]+)|[<>≥≤]\s*[\d,]+")
 
@@ -61,7 +61,7 @@ def decode_record(record: Record) -> Any:
         return record
     try:
         return _decoder.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 

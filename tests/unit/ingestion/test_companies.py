@@ -12,9 +12,11 @@ from workflows.common.errors import InvalidInputError
 from workflows.common.http import Answer
 from workflows.common.settings import REPO_PATH, Settings
 from workflows.ingestion import companies as module
-from workflows.ingestion.companies import export_companies, load_companies, read_companies, round_employee_count
+from workflows.ingestion import tables
+from workflows.ingestion.companies import export_companies, load_companies, round_employee_count
 from workflows.ingestion.pages import read_page
 from workflows.ingestion.records import NAMES, parse_company
+from workflows.ingestion.tables import read_companies
 
 RECORD = {
     "id": 1,
@@ -142,7 +144,7 @@ def test_a_name_for_an_unknown_field_is_refused():
 
 
 def test_ids_are_texts_in_all_rows_where_one_is_a_text(monkeypatch):
-    monkeypatch.setattr(module, "BATCH_RECORDS", 2)
+    monkeypatch.setattr(tables, "BATCH_RECORDS", 2)
     found = read(*({**RECORD, "id": one} for one in (1, 2, 3, "x")))
     assert values(found, "id") == ["1", "2", "3", "x"]
 
