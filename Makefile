@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-model eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-model bench-spark eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-ingest: setup ## Ingest a million companies, beside DuckDB's read_json
 bench-database: setup ## How long writes to Mage's database wait as runs get more
 	@$(RUN) -m benchmarks.bench_database
 
+bench-spark: setup ## Match salaries with facts in Spark: keyed join and cross join, and how it grows
+	@$(RUN) -m benchmarks.bench_spark
+
 bench-model: setup ## Training, one prediction, 100,000 in a batch
 	@$(RUN) -m benchmarks.bench_model
 
@@ -99,8 +102,6 @@ audit: setup ## List the known vulnerabilities of the locked environments (asks 
 
 setup:
 	@stack/setup.sh $(VENV) requirements/local.lock
-	@[ $(VENV)/.warm -nt $(VENV)/.installed ] || \
-	  { echo "Preparing Java for Spark, once; this takes up to a minute ..." && $(RUN) -m workflows.spark.warm_up && touch $(VENV)/.warm; }
 
 setup-bench:
 	@stack/setup.sh $(BENCH_VENV) requirements/bench.lock
