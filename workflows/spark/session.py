@@ -50,6 +50,9 @@ def spark_session() -> Iterator[SparkSession]:
         # Otherwise pyspark.sql.functions look for a JVM in this process.
         os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
         session.client.set_retry_policies([DefaultPolicy(max_retries=CONNECT_RETRIES)])
+        if settings.spark_remote is None:
+            # No network lies between; and what a block asked for ends with the block.
+            session.client.disable_reattachable_execute()
         logger.info("Spark runs at %s", describe(settings))
         try:
             with _time_limit(session, settings.spark_timeout_seconds):
