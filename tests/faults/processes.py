@@ -81,7 +81,8 @@ def stack_command(settings: Settings) -> list[psutil.Process]:
 
 def everything(settings: Settings) -> list[psutil.Process]:
     roots = stack_command(settings) + server(settings)
-    roots += [process for name in ("llm_server", "companies_api", "spark_server") for process in service(name)(settings)]
+    services = ("llm_server", "companies_api", "spark_server")
+    roots += [process for name in services for process in service(name)(settings)]
     return [*roots, *(child for root in roots for child in family(root))]
 
 

@@ -9,8 +9,15 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 from pyspark.sql.connect.session import SparkSession as ConnectSession
 
+from benchmarks.bench_spark import measure
 from workflows.common.errors import ServiceError
-from workflows.common.local_services import ensure_service, running_service, service_key, stop_services
+from workflows.common.local_services import (
+    ensure_service,
+    running_service,
+    running_services,
+    service_key,
+    stop_services,
+)
 from workflows.common.processes import recorded_process
 from workflows.spark.facts import SUMMARY_COLUMNS, join_facts, match, match_salaries_with_facts
 from workflows.spark.salaries import BASE_SALARY_USD, generate_salaries, make_salaries, write_salaries
@@ -168,6 +175,20 @@ def test_what_takes_too_long_is_stopped_and_the_server_goes_on(spark, spark_stat
     assert spark.range(1000).repartition(4).selectExpr("sum(id)").first()[0] == 499_500
 
 
+def test_the_benchmark_measures_joins_that_give_the_same_rows(spark, tmp_path):
+    table = measure([100], 1000, 1, tmp_path)
+    assert table.row_count == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_somebody_elses_server_is_used_and_none_is_started(spark, tmp_path, monkeypatch):
+    address = str(running_service(SPARK_SERVER)).removeprefix("http://")
+    monkeypatch.setenv("SPARK_REMOTE", f"sc://{address}/;authorization=Bearer%20{service_key(SPARK_SERVER)}")
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    assert generate_salaries(10, 1, None)["row_count"] == 10
+    assert running_services() == []
+
+
 def test_sessions_share_no_views_and_no_settings(spark):
     spark.range(3).createOrReplaceTempView("mine")
     spark.conf.set("spark.sql.shuffle.partitions", "7")
@@ -188,8 +209,9 @@ def test_a_master_that_spark_does_not_know_is_one_line(tmp_path, monkeypatch):
 
 def test_a_server_that_is_killed_is_said_and_the_next_one_ends_when_idle(spark_state_dir):
     killed = server_process(spark_state_dir)
-    with pytest.raises(ServiceError, match=r"server has ended, see .*spark_server\.log; the next"), spark_session() as spark:
-        threading.Timer(1, killed.kill).start()
+    said = r"server has ended, see .*spark_server\.log; the next"
+    threading.Timer(1, killed.kill).start()
+    with pytest.raises(ServiceError, match=said), spark_session() as spark:
         spark.range(10**15).selectExpr("sum(hash(id))").collect()
     ensure_service(SPARK_SERVER, idle_exit_seconds=1)
     server = server_process(spark_state_dir)

@@ -148,7 +148,8 @@ def _start(service: LocalService, idle_exit_seconds: int) -> str:
         return url
     stop_process(started)
     _record_path(service).unlink(missing_ok=True)
-    raise ServiceError(f"The local {service.name} did not start{_first_error(log_path, log_start)}; its log is {log_path}")
+    reason = _first_error(log_path, log_start)
+    raise ServiceError(f"The local {service.name} did not start{reason}; its log is {log_path}")
 
 
 def _first_error(log_path: Path, start: int) -> str:

@@ -87,7 +87,7 @@ def server_settings(settings: Settings, port: int) -> dict[str, str]:
     }
     if uses_local_defaults(settings):
         ours |= {
-            # Its ports are on 127.0.0.1, which other users of the machine reach too: a local run makes a key of its own.
+            # Other users of the machine reach 127.0.0.1 too: the ports for its own parts ask for a key of theirs.
             "spark.authenticate": "true",
             # A full collection at times, so that an idle server is a small one.
             "spark.cleaner.periodicGC.interval": "5min",

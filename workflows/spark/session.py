@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import cast
 
+import grpc
 from pyspark.sql import SparkSession
 from pyspark.sql.connect.client import DefaultChannelBuilder
 from pyspark.sql.connect.client.retries import DefaultPolicy
@@ -29,7 +30,7 @@ MESSAGE_LIMIT = 500
 class LocalChannel(DefaultChannelBuilder):
     """A channel that does not leave this machine: without TLS and without a proxy."""
 
-    def toChannel(self):  # type: ignore[no-untyped-def] # noqa: ANN201 - the name and type of the base class
+    def toChannel(self) -> grpc.Channel:
         """Return the channel."""
         self.setChannelOption("grpc.enable_http_proxy", 0)
         return self._insecure_channel(self.endpoint)
