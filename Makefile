@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-fanout bench-model bench-all bench-smoke eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-fanout bench-model bench-spark bench-all bench-smoke eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,13 +83,16 @@ bench-fanout: setup setup-bench-airflow setup-bench-prefect setup-bench-dagster 
 bench-database: setup ## How long writes to Mage's database wait as runs get more
 	@$(RUN) -m benchmarks.bench_database
 
+bench-spark: setup ## Match salaries with facts in Spark: keyed join and cross join, and how it grows
+	@$(RUN) -m benchmarks.bench_spark
+
 bench-model: setup ## Training, one prediction, 100,000 in a batch
 	@$(RUN) -m benchmarks.bench_model
 
-bench-all: bench bench-api bench-fanout bench-ingest bench-model bench-database ## All benchmarks: the tables of docs/benchmarks.md
+bench-all: bench bench-api bench-fanout bench-ingest bench-model bench-spark bench-database ## All benchmarks: the tables of docs/benchmarks.md
 
 bench-smoke: setup setup-bench setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt ## Each benchmark once, as small as it can be
-	@for name in ingest model fanout chain database; do $(RUN) -m benchmarks.bench_$$name --smoke || exit 1; done
+	@for name in ingest model spark fanout chain database; do $(RUN) -m benchmarks.bench_$$name --smoke || exit 1; done
 	@$(RUN) -m benchmarks.bench_api $(BENCH_VENV)/bin/python --smoke
 
 graph: setup ## Draw pipeline_graph.png from the pipelines' YAML
@@ -114,8 +117,6 @@ audit: setup ## List the known vulnerabilities of the locked environments (asks 
 
 setup:
 	@stack/setup.sh $(VENV) requirements/local.lock
-	@[ $(VENV)/.warm -nt $(VENV)/.installed ] || \
-	  { echo "Preparing Java for Spark, once; this takes up to a minute ..." && $(RUN) -m workflows.spark.warm_up && touch $(VENV)/.warm; }
 
 setup-bench:
 	@stack/setup.sh $(BENCH_VENV) requirements/bench.lock

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from workflows.common.processes import record_process, recorded_process, stop_re
 from workflows.common.settings import Settings
 from workflows.ingestion.companies import COMPANIES_API
 from workflows.local_llm.model import LLM_SERVER
+from workflows.spark.server import SPARK_SERVER
 
 TRIGGERS_TIMEOUT_SECONDS = 60
 # Mage's server takes up to ten seconds to end, and so does each service.
@@ -115,6 +117,8 @@ def _running(settings: Settings, console: Console) -> Iterator[Stack]:
     server = MageProcess(settings, secrets)
     client, database = MageClient(server.url), MageDatabase(database_url(settings))
     started_at = datetime.now(UTC)
+    # The first block that needs Spark comes late: nobody waits for its start.
+    spark = threading.Thread(target=_offer_spark, daemon=True)
     try:
         # Mage takes longest to start; the services start meanwhile.
         server.start()
@@ -124,6 +128,8 @@ def _running(settings: Settings, console: Console) -> Iterator[Stack]:
         with console.step("Starting Mage's server and scheduler"):
             server.wait_until_up()
             _wait_until_triggers_are_read(database, server)
+        if settings.spark_remote is None:
+            spark.start()
         say_model(settings, console)
         if server.needs_sign_in and not server.checks_roles:
             say_roles(database.user_count(), console)
@@ -135,6 +141,9 @@ def _running(settings: Settings, console: Console) -> Iterator[Stack]:
         with console.step("Stopping Mage and the local services"):
             server.stop()
             stop_services()
+            if spark.is_alive():
+                spark.join()
+                stop_services()
 
 
 def keep_running(stack: Stack, console: Console) -> None:
@@ -156,7 +165,8 @@ def keep_running(stack: Stack, console: Console) -> None:
             started_at = time.monotonic()
         if now - checked_at >= CHECK_SERVICES_SECONDS:
             checked_at = now
-            for service in _required_services(stack.settings):
+            spark = [SPARK_SERVER] if stack.settings.spark_remote is None else []
+            for service in _required_services(stack.settings) + spark:
                 try:
                     ensure_service(service, idle_exit_seconds=0)
                 except ServiceError as error:
@@ -235,6 +245,12 @@ def _required_services(settings: Settings) -> list[LocalService]:
     if settings.uses_local_llm:
         services.append(LLM_SERVER)
     return services
+
+
+def _offer_spark() -> None:
+    # The next look at the services, or the block that needs it, says what is wrong.
+    with contextlib.suppress(ServiceError):
+        ensure_service(SPARK_SERVER, idle_exit_seconds=0)
 
 
 def _wait_until_triggers_are_read(database: MageDatabase, server: MageProcess) -> None:

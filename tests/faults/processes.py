@@ -66,10 +66,6 @@ def kernel(settings: Settings) -> list[psutil.Process]:
     return [process for one in server(settings) for process in named(family(one), "ipykernel")]
 
 
-def spark(settings: Settings) -> list[psutil.Process]:
-    return [process for one in server(settings) for process in named(family(one), "org.apache.spark")]
-
-
 def service(name: str) -> Callable[[Settings], list[psutil.Process]]:
     def find(settings: Settings) -> list[psutil.Process]:
         process = recorded_process(settings.state_dir / "services" / f"{name}.json")
@@ -85,7 +81,8 @@ def stack_command(settings: Settings) -> list[psutil.Process]:
 
 def everything(settings: Settings) -> list[psutil.Process]:
     roots = stack_command(settings) + server(settings)
-    roots += [process for name in ("llm_server", "companies_api") for process in service(name)(settings)]
+    services = ("llm_server", "companies_api", "spark_server")
+    roots += [process for name in services for process in service(name)(settings)]
     return [*roots, *(child for root in roots for child in family(root))]
 
 
@@ -96,7 +93,7 @@ ROLES: dict[str, Callable[[Settings], list[psutil.Process]]] = {
     "pool": pool,
     "worker": worker,
     "kernel": kernel,
-    "spark": spark,
+    "spark": service("spark_server"),
     "model server": service("llm_server"),
     "companies API": service("companies_api"),
     "stack": stack_command,

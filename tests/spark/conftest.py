@@ -1,4 +1,4 @@
-"""Real Spark on this machine, with nothing configured."""
+"""Real Spark: the server of this machine with nothing configured, one for all tests of a session."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,18 +6,16 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from workflows.common.settings import get_settings
 from workflows.spark.session import spark_session
 
 
-@pytest.fixture(scope="module")
-def spark_state_dir(tmp_path_factory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STATE_DIR", str(folder))
-        yield folder
+@pytest.fixture(scope="session")
+def spark_state_dir() -> Path:
+    return get_settings().state_dir
 
 
 @pytest.fixture(scope="module")
-def spark(spark_state_dir) -> Iterator[SparkSession]:
+def spark() -> Iterator[SparkSession]:
     with spark_session() as session:
         yield session

@@ -7,6 +7,7 @@ to `/health` must send: other users of the machine and pages in a browser can re
 
 import logging
 import os
+import re
 import secrets
 import sys
 import time
@@ -39,6 +40,15 @@ START_TIMEOUT_SECONDS = 90
 IDLE_EXIT_SECONDS = 900
 # A service that works answers within milliseconds; on a busy machine it may take seconds.
 UNRESPONSIVE_SECONDS = 15
+REASON_LENGTH = 500
+
+
+def _answers_ok(url: str) -> bool:
+    """Whether `/health` answers 200."""
+    try:
+        return local_get(f"{url}/health", 2).status_code == requests.codes.ok
+    except requests.RequestException:
+        return False
 
 
 @dataclass(frozen=True)
@@ -47,13 +57,15 @@ class LocalService:
 
     Attributes:
         name: Name of its record and its log.
-        module: Run with `--port`, `--key-file` and `--idle-exit-seconds`; answers 200 at `/health` once it is ready.
+        module: Run with `--port`, `--key-file` and `--idle-exit-seconds`.
         content_id: Identifies what the settings have it serve; a service that serves other content is replaced.
+        is_healthy: Whether the service at this URL is ready; by default, whether `/health` answers 200.
     """
 
     name: str
     module: str
     content_id: Callable[[], str | None] = lambda: None
+    is_healthy: Callable[[str], bool] = _answers_ok
 
 
 def ensure_service(service: LocalService, idle_exit_seconds: int = IDLE_EXIT_SECONDS) -> str:
@@ -77,7 +89,7 @@ def ensure_service(service: LocalService, idle_exit_seconds: int = IDLE_EXIT_SEC
         process = process_of(record) if record else None
         if record and process:
             is_current = record.get("serves") == service.content_id()
-            if is_current and _becomes_healthy(_url(record), process, UNRESPONSIVE_SECONDS):
+            if is_current and _becomes_healthy(service, _url(record), process, UNRESPONSIVE_SECONDS):
                 return _url(record)
             reason = "it does not respond" if is_current else f"it serves {record.get('serves')}"
             logger.warning("%s is replaced: %s", service.name, reason)
@@ -93,7 +105,7 @@ def running_service(service: LocalService) -> str | None:
     if record is None or record.get("serves") != service.content_id() or process_of(record) is None:
         return None
     url = _url(record)
-    return url if _is_healthy(url) else None
+    return url if service.is_healthy(url) else None
 
 
 def service_key(service: LocalService) -> str:
@@ -120,6 +132,7 @@ def _start(service: LocalService, idle_exit_seconds: int) -> str:
     write_text_atomically(_key_path(service), secrets.token_urlsafe(32))
     command = [sys.executable, "-m", service.module, "--port", str(port), "--key-file", str(_key_path(service))]
     command += ["--idle-exit-seconds", str(idle_exit_seconds)]
+    log_start = log_path.stat().st_size if log_path.exists() else 0
     process = start_process(
         command,
         _record_path(service),
@@ -130,12 +143,22 @@ def _start(service: LocalService, idle_exit_seconds: int) -> str:
         idle_exit_seconds=idle_exit_seconds,
     )
     url, started = f"http://127.0.0.1:{port}", psutil.Process(process.pid)
-    if _becomes_healthy(url, started, START_TIMEOUT_SECONDS):
+    if _becomes_healthy(service, url, started, START_TIMEOUT_SECONDS):
         logger.info("Started %s at %s", service.name, url)
         return url
     stop_process(started)
     _record_path(service).unlink(missing_ok=True)
-    raise ServiceError(f"The local {service.name} did not start; its log is {log_path}")
+    reason = _first_error(log_path, log_start)
+    raise ServiceError(f"The local {service.name} did not start{reason}; its log is {log_path}")
+
+
+def _first_error(log_path: Path, start: int) -> str:
+    """Return the first line after `start` that tells of an error, after a colon; empty where there is none."""
+    with log_path.open("rb") as log:
+        log.seek(start)
+        text = log.read().decode("utf-8", errors="replace")
+    found = re.search(r"^.*(?:Error|Exception|error:).*$", text, flags=re.MULTILINE)
+    return f": {found[0].strip()[:REASON_LENGTH]}" if found else ""
 
 
 def _services_dir() -> Path:
@@ -154,17 +177,10 @@ def _url(record: Record) -> str:
     return f"http://127.0.0.1:{record['port']}"
 
 
-def _becomes_healthy(url: str, process: psutil.Process, timeout_seconds: float) -> bool:
+def _becomes_healthy(service: LocalService, url: str, process: psutil.Process, timeout_seconds: float) -> bool:
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline and is_alive(process.pid):
-        if _is_healthy(url):
+        if service.is_healthy(url):
             return True
         time.sleep(0.1)
     return False
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        return local_get(f"{url}/health", 2).status_code == requests.codes.ok
-    except requests.RequestException:
-        return False

@@ -165,11 +165,16 @@ class Settings(BaseSettings):
         description="Size of that cache in bytes; the least recently used answers are removed.",
     )
 
-    master: str | None = Field(default=None, description="Spark master, such as spark://host:7077; by default local.")
-    spark_remote: str | None = Field(
-        default=None, description="URL of a Spark Connect server, such as sc://host:15002."
+    master: str | None = Field(
+        default=None,
+        description="Spark master of the local Spark server, such as spark://host:7077; by default itself.",
     )
-    spark_conf_dir: Path | None = Field(default=None, description="Folder of spark-defaults.conf.")
+    spark_remote: str | None = Field(
+        default=None, description="URL of a Spark Connect server, such as sc://host:15002; by default a local one."
+    )
+    spark_conf_dir: Path | None = Field(
+        default=None, description="Folder of spark-defaults.conf of the local Spark server."
+    )
     spark_home: Path | None = Field(default=None, description="Spark installation; by default the Python package.")
     spark_data_uri: str | None = Field(
         default=None, description="Storage of Spark's data; for a cluster, storage that all of its machines share."
@@ -178,7 +183,9 @@ class Settings(BaseSettings):
     spark_keep_datasets: int = Field(
         default=20, ge=2, description="Number of data sets that Spark keeps in the state folder; each run writes two."
     )
-    java_home: Path | None = Field(default=None, description="Java for local Spark; by default the bundled one.")
+    java_home: Path | None = Field(
+        default=None, description="Java of the local Spark server; by default the bundled one."
+    )
 
     run_api_workers: int = Field(default=16, ge=1, le=256, description="Calls of /api/runs at the same time.")
     run_api_queue: int = Field(default=64, ge=0, description="Calls that may wait; further ones get status 429.")

@@ -38,7 +38,7 @@ def generate_salaries(row_count: object, seed: object, pipeline_run_id: int | No
     Args:
         row_count: Number of rows, 1 to 100,000,000; a whole number, digits in a text too.
         seed: Whole number: other rows for another seed.
-        pipeline_run_id: Id of the pipeline run, which keeps the session for its next block; None outside of a run.
+        pipeline_run_id: Id of the pipeline run, None outside of a run.
 
     Returns:
         `salaries_uri`, `row_count`, `missing_salary_count`, `mean_salary_usd`, `seed`.
@@ -52,7 +52,7 @@ def generate_salaries(row_count: object, seed: object, pipeline_run_id: int | No
     settings = get_settings()
     remove_old_datasets(settings)
     uri = new_dataset_uri(settings, "salaries", pipeline_run_id)
-    with spark_session(keep=pipeline_run_id is not None) as spark:
+    with spark_session() as spark:
         return {**write_salaries(spark, uri, rows, seed_number), "seed": seed_number}
 
 

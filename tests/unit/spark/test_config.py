@@ -10,13 +10,11 @@ from workflows.spark.config import (
     check_reachable,
     configured_master,
     describe,
-    launch_environment,
-    launch_settings,
     read_spark_defaults,
+    server_environment,
+    server_settings,
     uses_local_defaults,
 )
-from workflows.spark.java import Java
-from workflows.spark.start_cache import java_options, start_cache_path
 
 
 @pytest.fixture(autouse=True)
@@ -69,9 +67,10 @@ def test_the_configuration_file_comes_before_the_variable(tmp_path):
 def test_only_local_runs_are_tuned(tmp_path, master, is_ours):
     settings = settings_with(master=master, state_dir=tmp_path)
     assert uses_local_defaults(settings) is is_ours
-    assert ("spark.driver.host" in launch_settings(settings)) is is_ours
-    assert ("SPARK_LOCAL_IP" in launch_environment(settings, tmp_path, tmp_path)) is is_ours
-    assert "spark.master" not in launch_settings(settings)
+    assert ("spark.driver.host" in server_settings(settings, 1)) is is_ours
+    assert ("spark.dynamicAllocation.enabled" in server_settings(settings, 1)) is not is_ours
+    assert ("SPARK_LOCAL_IP" in server_environment(settings, tmp_path, tmp_path)) is is_ours
+    assert "spark.master" not in server_settings(settings, 1)
 
 
 def test_a_spark_env_file_is_left_alone(tmp_path):
@@ -81,13 +80,25 @@ def test_a_spark_env_file_is_left_alone(tmp_path):
 
 def test_a_setting_of_the_user_wins(tmp_path):
     settings = settings_with(spark_conf_dir=conf_dir(tmp_path, "spark.ui.enabled true\n"), state_dir=tmp_path)
-    assert "spark.ui.enabled" not in launch_settings(settings)
-    assert launch_settings(settings, ["-Xa b"])["spark.driver.extraJavaOptions"].endswith(' "-Xa b"')
+    assert "spark.ui.enabled" not in server_settings(settings, 1)
 
 
-def test_the_launcher_gets_what_only_the_settings_know(tmp_path):
+def test_executors_that_the_user_counted_stay(tmp_path):
+    text = "spark.master yarn\nspark.executor.instances 4\n"
+    settings = settings_with(spark_conf_dir=conf_dir(tmp_path, text))
+    assert "spark.dynamicAllocation.enabled" not in server_settings(settings, 1)
+
+
+def test_the_server_listens_on_this_machine_whatever_the_file_says(tmp_path):
+    text = "spark.connect.grpc.binding.address 0.0.0.0\nspark.connect.grpc.binding.port 15002\n"
+    made = server_settings(settings_with(spark_conf_dir=conf_dir(tmp_path, text)), 1234)
+    assert made["spark.connect.grpc.binding.address"] == "127.0.0.1"
+    assert made["spark.connect.grpc.binding.port"] == "1234"
+
+
+def test_spark_gets_what_only_the_settings_know(tmp_path):
     settings = settings_with(master="spark://a:1", spark_conf_dir=tmp_path)
-    assert launch_environment(settings, Path("/java"), Path("/spark")) == {
+    assert server_environment(settings, Path("/java"), Path("/spark")) == {
         "JAVA_HOME": "/java",
         "SPARK_HOME": "/spark",
         "SPARK_CONF_DIR": str(tmp_path),
@@ -132,16 +143,3 @@ def test_a_wrong_address_is_said(values, message):
 def test_local_needs_no_server():
     check_reachable(settings_with())
     check_reachable(settings_with(master="local[2]"))
-
-
-def test_the_start_cache_is_used_where_it_exists_and_java_knows_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.prefix", str(tmp_path))
-    java = Java(tmp_path, 25)
-    path = start_cache_path(java)
-    assert path is not None
-    assert java_options(java) == []
-    path.parent.mkdir()
-    path.touch()
-    assert java_options(java) == [f"-XX:AOTCache={path}"]
-    assert java_options(Java(tmp_path, 21)) == []
-    assert java_options(Java(tmp_path, None)) == []

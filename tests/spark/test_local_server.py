@@ -1,12 +1,28 @@
+"""The blocks and their sessions at the server of this machine: one file, so that one server does for all of it."""
+
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
+from pyspark.sql.connect.session import SparkSession as ConnectSession
 
+from benchmarks.bench_spark import measure
 from workflows.common.errors import ServiceError
+from workflows.common.local_services import (
+    ensure_service,
+    running_service,
+    running_services,
+    service_key,
+    stop_services,
+)
+from workflows.common.processes import recorded_process
 from workflows.spark.facts import SUMMARY_COLUMNS, join_facts, match, match_salaries_with_facts
 from workflows.spark.salaries import BASE_SALARY_USD, generate_salaries, make_salaries, write_salaries
-from workflows.spark.session import spark_session
+from workflows.spark.server import SPARK_SERVER
+from workflows.spark.session import LocalChannel, spark_session
 
 ROWS = 20_000
 
@@ -19,6 +35,12 @@ def salaries(spark) -> dict:
 @pytest.fixture(scope="module")
 def frame(spark, salaries):
     return spark.read.parquet(salaries["salaries_uri"]).toPandas()
+
+
+def server_process(state_dir: Path) -> psutil.Process:
+    process = recorded_process(state_dir / "services" / f"{SPARK_SERVER.name}.json")
+    assert process is not None
+    return process
 
 
 def test_the_summary_tells_what_was_written(salaries, frame, spark_state_dir):
@@ -79,9 +101,9 @@ def test_without_facts_every_salary_is_kept(spark, salaries):
     assert dict(matched.dtypes)["fact"] == "string"
 
 
-def test_the_salaries_stay_where_they_are(spark, salaries):
-    joined = join_facts(spark, spark.read.parquet(salaries["salaries_uri"]), ["a", "b"])
-    plan = joined._jdf.queryExecution().executedPlan().toString()
+def test_the_salaries_stay_where_they_are(spark, salaries, capsys):
+    join_facts(spark, spark.read.parquet(salaries["salaries_uri"]), ["a", "b"]).explain()
+    plan = capsys.readouterr().out
     assert "BroadcastHashJoin" in plan
     assert "CartesianProduct" not in plan
     assert "NestedLoop" not in plan
@@ -114,3 +136,86 @@ def test_nothing_is_left_outside_of_the_state_folder(spark, salaries, spark_stat
     assert spark.conf.get("spark.sql.warehouse.dir").endswith(f"{spark_state_dir.name}/spark-warehouse")
     repository = Path(__file__).parents[2]
     assert not [name for name in ("spark-warehouse", "metastore_db", "derby.log") if (repository / name).exists()]
+
+
+def test_its_ports_are_of_this_machine_and_its_key_is_no_argument(spark, spark_state_dir):
+    java = server_process(spark_state_dir)
+    listening = {c.laddr.ip for c in java.connections(kind="inet") if c.status == psutil.CONN_LISTEN}
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert spark.conf.get("spark.authenticate") == "true"
+    assert service_key(SPARK_SERVER) not in " ".join(java.cmdline())
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_who_has_no_key_is_refused(spark, key):
+    channel = LocalChannel(f"sc://{str(running_service(SPARK_SERVER)).removeprefix('http://')}")
+    if key:
+        channel.set("authorization", f"Bearer {key}")
+    stranger = ConnectSession.builder.channelBuilder(channel).create()
+    with pytest.raises(PySparkException, match=r"(?i)auth"):
+        stranger.range(1).count()
+    stranger.stop()
+
+
+def test_a_proxy_is_not_asked_for_this_machine(spark, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with spark_session() as session:
+        assert session.range(3).count() == 3
+
+
+def test_what_takes_too_long_is_stopped_and_the_server_goes_on(spark, spark_state_dir, monkeypatch):
+    before = server_process(spark_state_dir)
+    monkeypatch.setenv("SPARK_TIMEOUT_SECONDS", "1")
+    with pytest.raises(ServiceError, match="not done after 1 s"), spark_session() as session:
+        session.range(10**15).selectExpr("sum(hash(id))").collect()
+    assert server_process(spark_state_dir) == before
+    assert spark.range(1000).repartition(4).selectExpr("sum(id)").first()[0] == 499_500
+
+
+def test_the_benchmark_measures_joins_that_give_the_same_rows(spark, tmp_path):
+    table = measure([100], 1000, 1, tmp_path)
+    assert table.row_count == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_somebody_elses_server_is_used_and_none_is_started(spark, tmp_path, monkeypatch):
+    address = str(running_service(SPARK_SERVER)).removeprefix("http://")
+    monkeypatch.setenv("SPARK_REMOTE", f"sc://{address}/;authorization=Bearer%20{service_key(SPARK_SERVER)}")
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    assert generate_salaries(10, 1, None)["row_count"] == 10
+    assert running_services() == []
+
+
+def test_sessions_share_no_views_and_no_settings(spark):
+    spark.range(3).createOrReplaceTempView("mine")
+    spark.conf.set("spark.sql.shuffle.partitions", "7")
+    with spark_session() as other:
+        assert not other.catalog.tableExists("mine")
+        assert other.conf.get("spark.sql.shuffle.partitions") != "7"
+
+
+def test_a_master_that_spark_does_not_know_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("MASTER", "nonsense")
+    message = r"spark_server did not start: .*Master must .*spark_server\.log"
+    with pytest.raises(ServiceError, match=message) as raised, spark_session():
+        pass
+    assert "\n" not in str(raised.value)
+    assert stop_services() == []
+
+
+def test_a_server_that_is_killed_is_said_and_the_next_one_ends_when_idle(spark_state_dir):
+    killed = server_process(spark_state_dir)
+    said = r"server has ended, see .*spark_server\.log; the next"
+    threading.Timer(1, killed.kill).start()
+    with pytest.raises(ServiceError, match=said), spark_session() as spark:
+        spark.range(10**15).selectExpr("sum(hash(id))").collect()
+    ensure_service(SPARK_SERVER, idle_exit_seconds=1)
+    server = server_process(spark_state_dir)
+    children = server.children()
+    psutil.wait_procs([server, *children], 60)
+    assert running_service(SPARK_SERVER) is None
+    assert not [one for one in (server, *children) if one.is_running()]
