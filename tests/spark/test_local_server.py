@@ -177,7 +177,7 @@ def test_what_takes_too_long_is_stopped_and_the_server_goes_on(spark, spark_stat
 
 def test_the_benchmark_measures_joins_that_give_the_same_rows(spark, tmp_path):
     table = measure([100], 1000, 1, tmp_path)
-    assert table.row_count == 3
+    assert table.row_count == 4
     assert list(tmp_path.iterdir()) == []
 
 
