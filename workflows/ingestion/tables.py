@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
@@ -92,23 +92,54 @@ def _batches(pages: Iterator[Sequence[Record]], names: Mapping[str, str], found:
 
 
 def _read_batch(batch: Sequence[Record], names: Mapping[str, str], found: Companies) -> Iterator[pa.Table]:
-    """Yield the records of a batch that fit; the parts that hold others are read record by record."""
-    if (table := _parse_together(batch, names)) is not None:
-        yield table
-    elif len(batch) <= FEW_RECORDS:
-        yield _arrow_table([row for record in batch if (row := _read_record(record, names, found)) is not None])
-    else:
-        size = -(-len(batch) // PARTS)
-        for start in range(0, len(batch), size):
-            yield from _read_batch(batch[start : start + size], names, found)
-
-
-def _parse_together(batch: Sequence[Record], names: Mapping[str, str]) -> pa.Table | None:
-    """Parse records that all fit, as `parse_company` would; return None where one may not."""
+    """Yield the records of a batch that fit; those that may not are read record by record."""
     paths = [names.get(name, name) for name in NAMES]
     # A path into an object is followed by `parse_company` alone.
-    if len(set(paths)) < len(paths) or any("." in path for path in paths):
-        return None
+    is_flat = len(set(paths)) == len(paths) and not any("." in path for path in paths)
+    if is_flat and (table := _parse_together(batch, paths)) is not None:
+        yield table
+        return
+    likely: list[int] = []
+    others: list[int] = []
+    if is_flat and len(batch) > FEW_RECORDS:
+        shape = _shape(paths)
+        for position, record in enumerate(batch):
+            (likely if _has_shape(record, shape) else others).append(position)
+    if not likely:
+        yield _arrow_table([row for record in batch if (row := _read_record(record, names, found)) is not None])
+        return
+    if others and (table := _parse_together([batch[position] for position in likely], paths)) is not None:
+        rows = {at: row for at in others if (row := _read_record(batch[at], names, found)) is not None}
+        if rows:
+            order = pc.sort_indices(pa.array([*likely, *rows]))
+            table = _combined([table, _arrow_table(list(rows.values()))]).take(order)
+        yield table
+        return
+    size = -(-len(batch) // PARTS)
+    for start in range(0, len(batch), size):
+        yield from _read_batch(batch[start : start + size], names, found)
+
+
+def _shape(paths: Sequence[str]) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that refuses most of the records that Arrow would."""
+    text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_LENGTH)]
+    number = Annotated[float, msgspec.Meta(ge=0)] | None
+    types: dict[str, Any] = {"id": int | text, "count": number, "amount": number, "text or number": int | text | None}
+    fields = [(one.name, types.get(one.kind, text if one.required else text | None)) for one in FIELDS]
+    optional = [field if one.required else (*field, None) for one, field in zip(FIELDS, fields, strict=True)]
+    return msgspec.json.Decoder(msgspec.defstruct("Shape", optional, rename=dict(zip(NAMES, paths, strict=True))))
+
+
+def _has_shape(record: Record, shape: msgspec.json.Decoder[Any]) -> bool:
+    try:
+        shape.decode(record)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parse_together(batch: Sequence[Record], paths: Sequence[str]) -> pa.Table | None:
+    """Parse records that all fit, as `parse_company` would; return None where one may not."""
     try:
         first = msgspec.json.decode(batch[0], type=dict[str, Any])
         types = [_arrow_type(one.kind, first.get(path)) for one, path in zip(FIELDS, paths, strict=True)]

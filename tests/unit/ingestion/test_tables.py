@@ -79,3 +79,18 @@ def test_an_answer_nested_too_deeply_is_refused():
     deep = '[{"id": 1, "name": "a", "more": ' + "[" * 100_000 + "]" * 100_000 + "}]"
     with pytest.raises(InvalidInputError, match="did not answer with JSON"):
         read_page(Answer(deep.encode()))
+
+
+def test_records_of_a_large_batch_keep_their_order_whatever_they_need():
+    wrong = {3: {"marketCap": -1}, 7: {"employeeCount": "1,234"}, 20: {"name": " "}, 40: {"domain": 5}}
+    records = [{"id": number, "name": "a"} | wrong.get(number % 50, {}) for number in range(300)]
+    found = read_companies(pages_of(records), {})
+    rows, problems = read_one_by_one(records, {})
+    assert found.table.to_pylist() == rows
+    assert [reasons for _, reasons in found.rejected] == problems
+
+
+@pytest.mark.parametrize("names", [{}, {"domain": "name"}, {"domain": "size.total"}])
+def test_a_large_batch_may_be_wrong_altogether(names):
+    found = read_companies(pages_of([{"id": number, "name": "a", "address": 5} for number in range(120)]), names)
+    assert (found.table.num_rows, found.rejected_count) == (0, 120)
