@@ -2,12 +2,13 @@
 VENV := .venv
 NEXT_VENV := .venv-next
 BENCH_VENV := .venv-bench
+MLFLOW_VENV := .venv-mlflow
 RUN := $(VENV)/bin/python
 # Images for containers often forbid compiled modules; Mage's would then be compiled anew at every start, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-fanout bench-model bench-spark bench-all bench-smoke eval-llm llm-usage models tune-model lock audit setup setup-bench setup-next setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-fanout bench-model bench-spark bench-all bench-smoke eval-llm llm-usage models mlflow tune-model lock audit setup setup-bench setup-mlflow setup-next setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +72,9 @@ llm-usage: setup ## Tokens and cost of the language model per pipeline run
 models: setup ## List the model's versions (PROMOTE=<version> [FORCE=1], ROLLBACK=1)
 	@$(RUN) -m stack.models $(if $(PROMOTE),promote '$(PROMOTE)' $(if $(FORCE),--force),$(if $(ROLLBACK),rollback,list))
 
+mlflow: setup setup-mlflow ## Serve MLflow's UI with the versions of the model, on 127.0.0.1
+	@$(RUN) -m stack.mlflow_ui $(MLFLOW_VENV)/bin/mlflow
+
 tune-model: setup ## Search the model's parameters anew, judged by nested folds
 	@$(RUN) -m stack.tune_model
 
@@ -102,7 +106,7 @@ bench-api: setup setup-bench ## /api/runs beside FastAPI, MLflow and Mage as shi
 	@$(RUN) -m benchmarks.bench_api $(BENCH_VENV)/bin/python
 
 lock: setup ## Lock the environments again, after a change in requirements/
-	@for name in bootstrap local next bench; do \
+	@for name in bootstrap local next bench mlflow; do \
 	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate --override requirements/overrides.txt -c requirements/constraints.txt \
 	    requirements/$$name.in -o requirements/$$name.lock >/dev/null || exit 1; \
@@ -123,6 +127,9 @@ setup-bench:
 
 setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt: setup-%:
 	@stack/setup.sh .venv-$* requirements/$*.lock
+
+setup-mlflow:
+	@stack/setup.sh $(MLFLOW_VENV) requirements/mlflow.lock
 
 setup-next:
 	@stack/setup.sh $(NEXT_VENV) requirements/next.lock

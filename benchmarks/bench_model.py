@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,11 @@ from stack.console import Console
 from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET, parse_attributes
-from workflows.survival import registry
+from workflows.survival.artifact import Version
+from workflows.survival.champion import keep_champion, load_champion
 from workflows.survival.evaluation import BASELINES, MODEL, cross_validate
 from workflows.survival.inference import predict_batch, predict_passenger, predict_with
+from workflows.survival.registry import Registry
 from workflows.survival.train_and_promote import FOLDS, PARAMETERS, REPEATS, train_survival_model
 from workflows.survival.training import fit
 
@@ -163,14 +165,14 @@ def peak_memory(poll_seconds: float = 0.02) -> Iterator[list[float]]:
         thread.join()
 
 
-def _fit_version(titanic: pd.DataFrame, models_dir: Path) -> registry.Version:
+def _fit_version(titanic: pd.DataFrame, models_dir: Path) -> Version:
     pipeline = fit(titanic[list(ATTRIBUTE_NAMES)], titanic[TARGET].to_numpy(), PARAMETERS)
-    registry.save(models_dir, pipeline, {"rows": len(titanic)}, "0" * 64)
-    return registry.serving_version(models_dir)
+    keep_champion(models_dir, Version("1", "", pipeline))
+    return load_champion(models_dir)
 
 
 def _compare_single_predictions(
-    titanic: pd.DataFrame, version: registry.Version, models_dir: Path
+    titanic: pd.DataFrame, version: Version, models_dir: Path
 ) -> Iterator[Comparison]:
     texts = [
         {str(name): str(value) for name, value in row.items() if pd.notna(value)}
@@ -196,12 +198,15 @@ def _compare_training(titanic: pd.DataFrame, folder: Path) -> Iterator[Compariso
         Target(lambda _: fit_peer(X, y)),
     )
     number = itertools.count()
-    block = Target(lambda _: train_survival_model(titanic, folder / f"training {next(number)}"))
+    # Another seed each time: with the same parameters nothing would be trained. MLflow's store exists, as on a server.
+    models_dir = folder / "training"
+    Registry(models_dir).ensure_store()
+    block = Target(lambda _: train_survival_model(titanic, models_dir, replace(PARAMETERS, seed=next(number))))
     folds = Target(lambda _: cross_validate(titanic, {MODEL: fit_peer}, folds=FOLDS, repeats=REPEATS))
     yield Comparison("training block with evaluation", block, "the same folds", folds, is_slow=True)
 
 
-def _compare_batches(titanic: pd.DataFrame, version: registry.Version, many: pd.DataFrame) -> Iterator[Comparison]:
+def _compare_batches(titanic: pd.DataFrame, version: Version, many: pd.DataFrame) -> Iterator[Comparison]:
     matrix = xgb.DMatrix(version.pipeline["features"].transform(many), nthread=BATCH_WORKERS)
     booster = version.pipeline["model"].get_booster().copy()
     booster.set_param({"nthread": BATCH_WORKERS})

@@ -9,12 +9,15 @@ if "test" not in globals():
 
 @data_exporter
 def train_survival_model(passengers, *args, **kwargs):
-    """Train, evaluate and save a version of the model, and promote it if it is good enough; return metrics and card."""
-    models_dir = get_settings().models_dir
-    table = train_and_promote.train_survival_model(
-        passengers, models_dir, accept_drift=kwargs.get("accept_drift", False)
+    """Train and evaluate a version of the model in MLflow, promote it if it is good enough, and return its metrics."""
+    settings = get_settings()
+    return train_and_promote.train_survival_model(
+        passengers,
+        settings.models_dir,
+        accept_drift=kwargs.get("accept_drift", False),
+        tracking_uri=settings.mlflow_tracking_uri,
+        source=settings.passengers_source,
     )
-    return train_and_promote.with_card(table, models_dir)
 
 
 @test

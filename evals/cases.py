@@ -16,9 +16,9 @@ from workflows.advice.framework import Group, Value, build_framework
 from workflows.ai_blocks.client import LanguageModel
 from workflows.dynamic_blocks.fun_facts import fun_fact
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, KEY, TARGET, parse_attributes
+from workflows.survival.artifact import Version
 from workflows.survival.explanation import explain
 from workflows.survival.inference import predict_with
-from workflows.survival.registry import Version
 from workflows.survival.train_and_promote import PARAMETERS
 from workflows.survival.training import fit
 
@@ -89,7 +89,7 @@ def survival_model(passengers: pd.DataFrame) -> Version:
     """Fit the survival model on all passengers, as training does."""
     ordered = passengers.sort_values(KEY, ignore_index=True)
     pipeline = fit(ordered.loc[:, list(ATTRIBUTE_NAMES)], ordered[TARGET].to_numpy(), PARAMETERS)
-    return Version("evaluation", {}, pipeline)
+    return Version("evaluation", "", pipeline)
 
 
 def all_cases(passengers: pd.DataFrame, version: Version, frameworks: Path) -> list[Case]:

@@ -23,7 +23,7 @@ from workflows.sql_python.passengers import (
     Column,
     plain_name,
 )
-from workflows.survival.inference import load_model
+from workflows.survival.champion import load_champion
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _about_me_schema() -> dict[str, Any]:
 
 
 def _load_model() -> None:
-    load_model(get_settings().models_dir)
+    load_champion(get_settings().models_dir)
 
 
 MAX_NAMES_LISTED = 10

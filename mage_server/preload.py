@@ -22,9 +22,10 @@ MODULES = (
     "workflows.survival.explanation",
     "workflows.advice.answer",
     "workflows.spark.session",
-    "workflows.survival.training",
     "workflows.survival.inference",
     "workflows.common.chain",
+    # MLflow's client, which takes more than a second.
+    "workflows.survival.train_and_promote",
     "workflows.common.warehouse",
     # Imported with the first request of an asynchronous client.
     "anyio.streams.tls",

@@ -2,21 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime
 
 from rich.table import Table
 
 from stack.console import Console
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import get_settings
-from workflows.survival import registry
-from workflows.survival.card import CARD_FILE
-from workflows.survival.registry import UnusableVersionError
+from workflows.survival.artifact import UnusableVersionError
+from workflows.survival.registry import PROMOTED, REJECTED, Registry
 
-SPLIT, CLASSIFIER = "stratified", "model"
-METRICS = ("accuracy", "roc_auc", "brier")
+METRICS = {"accuracy": "accuracy", "roc_auc": "AUC", "brier": "Brier"}
 
 
 class RefusedError(WorkflowError):
@@ -28,75 +24,62 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stack.models", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="list the versions (default)")
-    promote = commands.add_parser("promote", help="make a version the serving one")
+    promote = commands.add_parser("promote", help="make a version the champion")
     promote.add_argument("version")
     promote.add_argument("--force", action="store_true", help="promote the version even if it was rejected")
-    commands.add_parser("rollback", help="promote the version that served before the present one")
+    commands.add_parser("rollback", help="promote the version that served before the champion")
     parsed = parser.parse_args(arguments)
     console = Console()
     return console.run(lambda: _run(parsed, console))
 
 
 def _run(parsed: argparse.Namespace, console: Console) -> int:
-    models_dir = get_settings().models_dir
+    settings = get_settings()
+    models = Registry(settings.models_dir, settings.mlflow_tracking_uri)
     if parsed.command == "promote":
-        _promote(models_dir, parsed.version, parsed.force)
+        _promote(models, parsed.version, parsed.force)
         console.say(f"{parsed.version} serves from the next call on")
     elif parsed.command == "rollback":
-        previous, serving = registry.roll_back(models_dir)
+        previous, serving = models.roll_back()
         console.say(f"{serving} serves from the next call on, in place of {previous}")
     else:
-        _print_versions(models_dir, console)
+        _print_versions(models, console)
     return 0
 
 
-def _promote(models_dir: Path, name: str, force: bool) -> None:
-    version = {version.name: version for version in registry.list_versions(models_dir)}.get(name)
+def _promote(models: Registry, number: str, force: bool) -> None:
+    version = {str(version.version): version for version in models.versions()}.get(number)
     if version is None:
-        raise RefusedError(f"there is no version {name}: the command list shows all versions")
-    if version.status == "rejected" and not force:
-        raise RefusedError(f"{name} was rejected ({version.note}): use --force to promote it anyway")
+        raise RefusedError(f"there is no version {number}: the command list shows all versions")
+    if models.statuses()[number] == "rejected" and not force:
+        raise RefusedError(f"{number} was rejected ({version.tags[REJECTED]}): use --force to promote it anyway")
     try:
-        registry.promote(models_dir, name)
+        models.promote(number)
     except UnusableVersionError as error:
-        raise RefusedError(f"{name} cannot serve: {error}") from error
+        raise RefusedError(f"{number} cannot serve: {error}") from error
 
 
-def _print_versions(models_dir: Path, console: Console) -> None:
-    versions = registry.list_versions(models_dir)
+def _print_versions(models: Registry, console: Console) -> None:
+    versions, statuses = models.versions(), models.statuses()
     if not versions:
-        console.say(f"There is no version in {models_dir}: run pipeline ml_training_and_inference")
+        console.say("There is no version yet: run pipeline ml_training_and_inference")
         return
-    table = Table(
-        "version", "created (UTC)", "status", "rows", "accuracy", "AUC", "Brier", "since", box=None, pad_edge=False
-    )
-    notes = []
+    table = Table("version", "created (UTC)", "status", *METRICS.values(), "promoted (UTC)", box=None, pad_edge=False)
     for version in versions:
-        has_served = version.status in {"serving", "served before"}
+        created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+        means = models.metrics(version)
         table.add_row(
-            version.name,
-            f"{registry.created_at(version.name):%Y-%m-%d %H:%M}",
-            version.status,
-            str(version.metadata.get("rows", "")),
-            *_metrics(version.metadata),
-            version.note if has_served else "",
+            str(version.version),
+            f"{created:%Y-%m-%d %H:%M}",
+            statuses[str(version.version)],
+            *(f"{means[f'stratified/{name}_mean']:.4f}" if means else "" for name in METRICS),
+            version.tags.get(PROMOTED, "")[:16].replace("T", " "),
         )
-        if version.note and not has_served:
-            notes.append(f"{version.name} is {version.status}: {version.note}")
     console.rich.print(table)
-    console.say(f"Metrics are means over the held-out folds of the {SPLIT} split.")
-    serving = next((version.name for version in versions if version.status == "serving"), None)
-    if serving and (models_dir / serving / CARD_FILE).exists():
-        console.say(f"Model card of the serving version: {models_dir / serving / CARD_FILE}")
-    for note in notes:
-        console.say(note)
-
-
-def _metrics(metadata: Mapping[str, Any]) -> list[str]:
-    for row in (metadata.get("metrics") or {}).get("table", []):
-        if (row["split"], row["classifier"]) == (SPLIT, CLASSIFIER):
-            return [f"{row[metric]:.4f}" for metric in METRICS]
-    return [""] * len(METRICS)
+    console.say("Metrics are means over the held-out folds of the stratified split; make mlflow shows everything else.")
+    for version in versions:
+        if statuses[str(version.version)] == "rejected":
+            console.say(f"{version.version} is rejected: {version.tags[REJECTED]}")
 
 
 if __name__ == "__main__":

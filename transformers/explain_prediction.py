@@ -1,6 +1,7 @@
 from workflows.common.settings import get_settings
+from workflows.survival.champion import load_champion
 from workflows.survival.explanation import explain
-from workflows.survival.inference import load_model, predict_passenger
+from workflows.survival.inference import predict_passenger
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer
@@ -12,4 +13,4 @@ def explain_prediction(prediction, *args, **kwargs):
     models_dir = get_settings().models_dir
     # Over /api/runs nothing comes from upstream: the passenger is in the variables.
     prediction = prediction or predict_passenger(kwargs, models_dir)
-    return explain(prediction, load_model(models_dir), pipeline_run_id=kwargs.get("pipeline_run_id"))
+    return explain(prediction, load_champion(models_dir), pipeline_run_id=kwargs.get("pipeline_run_id"))

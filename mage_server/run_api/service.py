@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from mage_server.callable_blocks import CALLABLE_BLOCKS
+from mage_server.champion_watch import ChampionWatch
 from mage_server.housekeeping import Housekeeping
 from mage_server.run_api import database, trigger_tokens
 from mage_server.run_api.blocks import Blocks, FoundBlock
@@ -77,12 +78,14 @@ class RunService:
         self._pool = Pool(settings.run_api_workers, settings.run_api_queue)
         self._recorder = Recorder(engine, variables_dir)
         self._housekeeping = Housekeeping(settings, engine, variables_dir)
+        self._champion_watch = ChampionWatch(settings)
         self._health: tuple[float, Health] | None = None
 
     def start(self) -> None:
         """Start the recorder, and load what the first call would otherwise wait for."""
         self._recorder.start()
         self._housekeeping.start()
+        self._champion_watch.start()
         threading.Thread(target=self.health, name="run-api-warm-up", daemon=True).start()
 
     def close(self, timeout_seconds: float) -> None:
@@ -90,6 +93,7 @@ class RunService:
         deadline = time.monotonic() + timeout_seconds
         self._pool.close()
         self._housekeeping.close()
+        self._champion_watch.close()
         if not self._pool.wait_idle(timeout_seconds / 2):
             logger.warning("The server stopped while calls were running; these calls are not recorded")
         if not self._recorder.close(max(0.5, deadline - time.monotonic())):

@@ -20,8 +20,14 @@ from workflows.common.errors import WorkflowError
 
 REPO_PATH = Path(__file__).resolve().parents[2]
 ENV_FILE = Path(os.environ.get("ENV_FILE", REPO_PATH / ".env"))
-# Secrets that only Mage reads.
-MAGE_SECRETS = ("DEFAULT_OWNER_PASSWORD", "JWT_SECRET", "MAGE_SLACK_WEBHOOK_URL")
+# Secrets that only Mage or MLflow reads.
+OTHER_SECRETS = (
+    "DEFAULT_OWNER_PASSWORD",
+    "JWT_SECRET",
+    "MAGE_SLACK_WEBHOOK_URL",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
 
 
 def read_named_files(names: Iterable[str]) -> dict[str, str]:
@@ -113,6 +119,12 @@ class Settings(BaseSettings):
     passengers_csv: str | None = Field(
         default=None, description="CSV of the passengers, a path or a URL; by default data/titanic.csv."
     )
+
+    mlflow_tracking_uri: str | None = Field(
+        default=None,
+        description="MLflow's server, such as http://host:5000; by default SQLite in the state folder.",
+    )
+    mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Port of MLflow's UI, as make mlflow serves it.")
 
     openai_api_key: SecretStr | None = Field(
         default=None, description="API key of the language model's server; has no effect without one of the next two."
@@ -217,7 +229,7 @@ class Settings(BaseSettings):
     def model_post_init(self, _context: Any) -> None:
         """Have the secrets removed from what this process logs, raises and stores."""
         redaction.mark(_secrets(dict(self)))
-        redaction.mark(filter(None, map(os.environ.get, MAGE_SECRETS)))
+        redaction.mark(filter(None, map(os.environ.get, OTHER_SECRETS)))
 
     @property
     def data_dir(self) -> Path:
@@ -231,7 +243,7 @@ class Settings(BaseSettings):
 
     @property
     def models_dir(self) -> Path:
-        """Folder of the survival model's versions."""
+        """Folder of the survival model: the champion and, by default, MLflow's store."""
         return self.state_dir / "models"
 
     @property

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workflows.sql_python.passengers import CLASSES, PORTS, Value
+from workflows.survival.artifact import Version
 from workflows.survival.features import BOY_AGE_YEARS, deck_of
-from workflows.survival.registry import Version
 
 Passenger = Mapping[str, Value]
 Attribute = Literal["sex", "pclass", "age", "fare", "family", "embarked", "deck"]

@@ -12,9 +12,9 @@ from workflows.ai_blocks.client import LanguageModel
 from workflows.common.errors import InvalidInputError
 from workflows.common.text import listed, percent
 from workflows.sql_python.passengers import ADULT_FROM_YEARS, CLASSES, PORTS
+from workflows.survival.artifact import Version
 from workflows.survival.counterfactuals import Counterfactuals, find_counterfactuals
 from workflows.survival.features import BOY_AGE_YEARS, FEATURES, deck_of, title_of
-from workflows.survival.registry import Version
 
 # Features that are shown to the model, the strongest first.
 FEATURES_SHOWN = 5

@@ -4,8 +4,9 @@ import copy
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -88,6 +89,8 @@ def title_of(name: str) -> str | None:
     return _parse_name(name)[0]
 
 
+# Evaluation parses each name a few hundred times.
+@lru_cache(maxsize=4096)
 def _parse_name(name: str) -> tuple[str | None, str]:
     """Return the kind of the title (see `title_of`), and the name without title in lower case."""
     surname, comma, rest = name.partition(",") if "," in name else ("", "", name)
@@ -142,9 +145,13 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             X: One row per passenger with the attribute columns; a passenger without a ticket belongs to no group.
             y: Outcome of each passenger, 0 or 1.
         """
+        return self.fit_records(records_of(X), y)
+
+    def fit_records(self, records: Sequence[Mapping[str, Value]], y: npt.ArrayLike) -> Self:
+        """Learn as `fit` does from passengers as dictionaries of the ten attributes; None means missing."""
         companions: dict[str, list[_Companion]] = defaultdict(list)
         seen: dict[str, set[Value]] = {"deck": set(), "embarked": set(), "title": set()}
-        for record, survived in zip(_records(X), np.asarray(y, dtype=float), strict=True):
+        for record, survived in zip(records, np.asarray(y, dtype=float), strict=True):
             ticket, cabin = record["ticket"], record["cabin"]
             title, name = _title_and_name(record)
             if ticket is not None:
@@ -156,10 +163,33 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
             seen["embarked"].add(record["embarked"])
         self.companions_ = dict(companions)
         self.seen_ = {key: frozenset(values - {None}) for key, values in seen.items()}
-        self.ranges_ = {
-            name: (float(X[name].min()), float(X[name].max())) for name in ("pclass", "age", "sibsp", "parch", "fare")
-        }
+        self.ranges_ = {}
+        for name in ("pclass", "age", "sibsp", "parch", "fare"):
+            known = [number for number in (_to_float(record[name]) for record in records) if not math.isnan(number)]
+            self.ranges_[name] = (min(known, default=NAN), max(known, default=NAN))
         return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was learned, as JSON types."""
+        check_is_fitted(self, "companions_")
+        return {
+            "companions": {ticket: [astuple(one) for one in group] for ticket, group in self.companions_.items()},
+            "seen": {key: sorted(map(str, values)) for key, values in self.seen_.items()},
+            # JSON has no NaN.
+            "ranges": {name: None if math.isnan(limits[0]) else limits for name, limits in self.ranges_.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the fitted features that `to_dict` wrote."""
+        features = cls()
+        features.companions_ = {
+            ticket: [_Companion(name, tuple(personal), *others) for name, personal, *others in group]
+            for ticket, group in content["companions"].items()
+        }
+        features.seen_ = {key: frozenset(values) for key, values in content["seen"].items()}
+        features.ranges_ = {name: tuple(limits or (NAN, NAN)) for name, limits in content["ranges"].items()}
+        return features
 
     def without_companions(self) -> Self:
         """Return a copy without known companions: it computes features as for strangers."""
@@ -171,7 +201,11 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:
         """Return an array of shape (passengers, features). Rows do not depend on each other."""
         check_is_fitted(self, "companions_")
-        rows = [self.row(record) for record in _records(X)]
+        return self.transform_records(records_of(X))
+
+    def transform_records(self, records: Sequence[Mapping[str, Value]]) -> npt.NDArray[np.float32]:
+        """Transform passengers as dictionaries of the ten attributes; None means missing."""
+        rows = [self.row(record) for record in records]
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(FEATURE_NAMES))
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[np.object_]:  # noqa: ARG002
@@ -237,7 +271,7 @@ class PassengerFeatures(TransformerMixin, BaseEstimator):
         return [other for other in group if not is_same_person(other)]
 
 
-def _records(X: pd.DataFrame) -> list[dict[str, Value]]:
+def records_of(X: pd.DataFrame) -> list[dict[str, Value]]:
     """Return the attributes of each row; None means missing."""
     columns: dict[str, list[Any]] = {}
     for name in ATTRIBUTE_NAMES:

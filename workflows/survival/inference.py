@@ -1,9 +1,6 @@
 """Predictions with exact contributions of the features, for one passenger and for batches."""
 
-import logging
 import math
-import os
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,27 +11,19 @@ import numpy.typing as npt
 import pandas as pd
 import xgboost as xgb
 
-from workflows.common.errors import NotReadyError
 from workflows.sql_python.passengers import ATTRIBUTE_BY_PLAIN_NAME, Value, parse_attributes, plain_name
+from workflows.survival.artifact import Version
+from workflows.survival.champion import load_champion
 from workflows.survival.features import FEATURE_NAMES
-from workflows.survival.registry import METADATA_FILE, MODEL_FILE, POINTER_FILE, Version, serving_version, version_names
-
-logger = logging.getLogger(__name__)
-
-# Path of the models folder, and path, modification time, inode and size of its files.
-_FolderState = tuple[str, tuple[tuple[str, int, int, int], ...]]
-# State of the folder when it was read, and the serving version or the reason why there is none.
-_cache: tuple[_FolderState, Version | str] | None = None
-_loading_lock = threading.Lock()
 
 
 def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict[str, Any]:
-    """Predict whether one passenger survives, with the serving version.
+    """Predict whether one passenger survives, with the champion.
 
     Args:
         variables: The ten attributes `pclass, _name, sex, age, sibsp, parch, ticket, fare, cabin, embarked`, as text or
             numbers; absent, None or empty means missing. Other names are ignored.
-        models_dir: Folder of the versions; a promoted version is used from the next call on.
+        models_dir: Folder of the kept champion; a new one is used from the next call on.
 
     Returns:
         JSON types: `survived` (0 or 1); `probability`; `passenger`, the parsed attributes; `contributions` of each
@@ -44,11 +33,11 @@ def predict_passenger(variables: Mapping[str, object], models_dir: Path) -> dict
 
     Raises:
         InvalidInputError: `.fields` names every wrong attribute.
-        NotReadyError: there is no usable version.
+        NotReadyError: there is no champion that can be used.
     """
     # Parse first: wrong input is reported even if there is no model.
     passenger = parse_attributes(variables)
-    return predict_with(_cached_version(models_dir), passenger)
+    return predict_with(load_champion(models_dir), passenger)
 
 
 def passenger_of_run(given: Mapping[str, object], variables: Mapping[str, object]) -> Mapping[str, object]:
@@ -60,15 +49,6 @@ def passenger_of_run(given: Mapping[str, object], variables: Mapping[str, object
             of the attributes is given, so that nobody gets a part of it.
     """
     return given if any(plain_name(name) in ATTRIBUTE_BY_PLAIN_NAME for name in given) else variables
-
-
-def load_model(models_dir: Path) -> Version:
-    """Return the serving version; load it unless it is cached.
-
-    Raises:
-        NotReadyError: there is no usable version.
-    """
-    return _cached_version(models_dir)
 
 
 def predict_with(version: Version, passenger: Mapping[str, Value]) -> dict[str, Any]:
@@ -123,45 +103,3 @@ def _contributions(version: Version, rows: npt.NDArray[np.float32]) -> list[list
 def _probability(contributions: list[float], base_value: float) -> float:
     # The contributions add up to the prediction, so the trees are evaluated once for both.
     return 1 / (1 + math.exp(-(base_value + sum(contributions))))
-
-
-def _cached_version(models_dir: Path) -> Version:
-    """Return the serving version; read from disk only if the folder has changed since the last call."""
-    global _cache  # noqa: PLW0603
-    state = _folder_state(models_dir)
-    cached = _cache
-    if cached is None or cached[0] != state:
-        with _loading_lock:
-            if _cache is None or _cache[0] != state:
-                _cache = (state, _load_serving_version(models_dir))
-            cached = _cache
-    if isinstance(cached[1], str):
-        # Raise a new error each time: one that is raised again accumulates the tracebacks of all callers.
-        raise NotReadyError(cached[1])
-    return cached[1]
-
-
-def _load_serving_version(models_dir: Path) -> Version | str:
-    """Return the serving version, or the reason why there is none."""
-    try:
-        version = serving_version(models_dir)
-    except NotReadyError as error:
-        return str(error)
-    logger.info("model version %s serves", version.name)
-    return version
-
-
-def _folder_state(models_dir: Path) -> _FolderState:
-    """Return the state of all versions and of `serving.json`, so that a repaired or damaged file is noticed."""
-    names = version_names(models_dir)
-    files = [f"{name}/{file}" for name in names for file in (MODEL_FILE, METADATA_FILE)]
-    stamps = []
-    for path in (POINTER_FILE, *names, *files):
-        try:
-            # Faster than joining paths; every prediction does this.
-            stat = os.stat(f"{models_dir}/{path}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        # With the inode, because the pointer may be replaced twice within one tick of the clock.
-        stamps.append((path, stat.st_mtime_ns, stat.st_ino, stat.st_size))
-    return str(models_dir), tuple(stamps)

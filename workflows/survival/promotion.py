@@ -1,8 +1,8 @@
-"""Decide whether a candidate may serve: it must beat every baseline and must not be worse than the serving version.
+"""Decide whether a candidate may serve: it must beat every baseline and must not be worse than the champion.
 
 Both are compared by Brier score and ROC AUC on held-out folds, in both splits.
 
-The serving version cannot be scored on the new passengers, because it was fitted on most of them. The recorded
+The champion cannot be scored on the new passengers, because it was fitted on most of them. The recorded
 evaluations are compared instead. If both used the same folds (the same passengers and seed, as after a change of code
 or parameters), scores are compared fold by fold. Otherwise, as after a change of the data, means are compared. The
 candidate may be worse by one standard error of the difference. That error is larger if the folds differ, and passengers
@@ -29,7 +29,7 @@ class PromotionDecision:
     Attributes:
         accepted: Whether it may serve.
         reasons: Reasons for a rejection.
-        incumbent: The serving version at the time of the decision, None if there was none.
+        incumbent: The champion at the time of the decision, None if there was none.
         comparison: How the candidate was compared with the incumbent.
     """
 
@@ -53,7 +53,7 @@ def decide_promotion(candidate: Mapping[str, Any], incumbent: Mapping[str, Any] 
 
     Args:
         candidate: Its metadata: `metrics`, `fold_scores`, `data_sha256`, `evaluation`, `parameters`.
-        incumbent: Metadata of the serving version, None if there is none.
+        incumbent: Metadata of the champion, None if there is none.
     """
     reasons = _compare_with_baselines(candidate)
     if incumbent is None:
@@ -131,10 +131,8 @@ def _worse(split: str, metric: str, now: float, earlier: float, tolerance: float
     label, sign = CRITERIA[metric]
     if sign * (earlier - now) <= tolerance:
         return []
-    return [
-        f"{split} {label} {now:.4f} is worse than {earlier:.4f} of the serving version, by more than {tolerance:.4f}"
-    ]
+    return [f"{split} {label} {now:.4f} is worse than {earlier:.4f} of the champion, by more than {tolerance:.4f}"]
 
 
 def _by_classifier(metadata: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    return {(row["split"], row["classifier"]): row for row in metadata["metrics"]["table"]}
+    return {(row["split"], row["classifier"]): row for row in metadata["metrics"]}

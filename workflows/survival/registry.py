@@ -1,684 +1,465 @@
-"""Versions of the model on disk: written completely or not at all, and checked before they are used.
+"""The survival model's experiment and versions in MLflow.
 
-    models_dir/
-        serving.json          history of the serving version: since when and why, the newest entry last
-        20250131T120000123456Z-1a2b3c4d/
-            model.joblib      the fitted scikit-learn pipeline
-            metadata.json     data, code, parameters, metrics and checks of the version
-
-Names sort by creation time. A version serves once it is promoted. If the promoted version cannot be used, the version
-promoted before it serves. `serving.json` is replaced atomically and under a lock, so a process that is killed leaves
-either the old state or the new one. A model file is a pickle: load only files that this program has written.
+Each training is a run of the experiment `survival` and a version of the registered model `survival`. The alias
+`challenger` names the newest candidate, `champion` the version that serves. An alias is set in one transaction, so a
+process that is killed leaves the old champion or the new one. By default MLflow's store is an SQLite file beside the
+kept champion; `MLFLOW_TRACKING_URI` names a server.
 """
 
-import errno
-import hashlib
-import importlib.metadata
-import itertools
 import json
 import logging
 import os
-import re
-import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import joblib
-import numpy as np
-import pandas as pd
-from filelock import FileLock, Timeout
-from sklearn.pipeline import Pipeline
+# MLflow reports its use to its makers unless told not to.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Processes that Mage forks would share the connections of a pool, which SQLite forbids.
+os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+# By default a request to a server that is down takes minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
-from workflows.common.errors import NotReadyError
-from workflows.common.files import new_directory, write_text_atomically
-from workflows.common.retention import Retention, remove_old
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, Value, as_frame
-from workflows.survival.features import FEATURE_NAMES, PassengerFeatures
+
+import mlflow.pyfunc
+import pandas as pd
+from alembic.util import CommandError
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, infer_signature
+from mlflow.utils.git_utils import get_git_commit
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
+from sklearn.pipeline import Pipeline
+from sqlalchemy.exc import SQLAlchemyError
+
+from workflows.common.errors import NotReadyError, ServiceError
+from workflows.common.redaction import redact
+from workflows.common.settings import REPO_PATH
+from workflows.survival import artifact
+from workflows.survival.artifact import ARTIFACT_FILE, UnusableVersionError, Version
+from workflows.survival.champion import keep_champion, kept_champion
+from workflows.survival.evaluation import METRICS, Evaluation
 
 logger = logging.getLogger(__name__)
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+# Hints about schemas and sources, which are as they should be.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.(data|types)")
 
-KEPT_VERSIONS = 10
-MODEL_FILE = "model.joblib"
-METADATA_FILE = "metadata.json"
-POINTER_FILE = "serving.json"
-BROKEN_POINTER_FILE = "serving.json.broken"
-LIBRARIES = ("scikit-learn", "xgboost", "numpy", "pandas", "joblib")
-# Major and minor release must be those that the model was fitted with; the other libraries may differ.
-_LIBRARIES_THAT_MUST_MATCH = ("scikit-learn", "xgboost")
-# Age at which a temporary file is removed: the process that wrote it was killed.
-_ABANDONED_SECONDS = 3600
-_TIME_FORMAT = "%Y%m%dT%H%M%S%fZ"
-_VERSION_NAME = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
-# Modules that determine the model and its metrics; a change in another module makes no new version.
-_MODEL_MODULES = (
-    "sql_python/passengers.py",
-    "survival/evaluation.py",
-    "survival/features.py",
-    "survival/training.py",
-)
-_KEPT_HISTORY_ENTRIES = 200
+NAME = "survival"
+CHAMPION, CHALLENGER = "champion", "challenger"
+DATABASE_FILE = "mlflow.db"
+MODEL_FOLDER = "model"
+RECORD_FILE = "training.json"
+# Tags of a version. An unset one does not exist.
+FINGERPRINT = "fingerprint"
+PROMOTED = "promoted_utc"
+REJECTED = "rejected"
+REPLACED_BY = "replaced_by_training_of"
+ROLLED_BACK = "rolled_back_utc"
+# Tag of a run: the machine that trains, so that another one does not end it.
+_MACHINE = "machine"
 _LOCK_SECONDS = 60.0
 _TRAINING_LOCK_SECONDS = 900.0
+_MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+_MAX_METRICS = 1000
 
-# Reasons why a version serves, as `serving.json` holds them.
-PROMOTED = "promoted"
-PROMOTED_BY_HAND = "promoted by hand"
-ROLLED_BACK = "rolled back"
-
-Status = Literal["serving", "served before", "candidate", "rejected", "unusable", "gone"]
-
-# Invented passengers. A loaded version must predict for them what it predicted when it was saved.
-_PROBE_PASSENGERS: tuple[tuple[Value, ...], ...] = (
-    (1, "Probe, Mrs. A", "female", 38.0, 1, 0, "probe 1", 80.0, "C85", "C"),
-    (3, "Probe, Mr. B", "male", 22.0, 0, 0, "probe 2", 7.25, None, "S"),
-    (2, "Probe, Master. C", "male", 4.0, 1, 2, "probe 3", 26.0, "F2", "Q"),
-    (1, "Probe, Dr. D", "male", 61.0, 0, 4, "probe 4", 0.0, "A10", "S"),
-    (None,) * len(ATTRIBUTE_NAMES),
-)
-# Invented companion of known passengers, so that the check covers what was learned about tickets. Nobody has this age.
-_COMPANION: Mapping[str, Value] = dict(
-    zip(ATTRIBUTE_NAMES, (3, "Probe, Mrs. E", "female", 33.25, 0, 0, None, 15.0, None, "S"), strict=True)
-)
-_PROBE_TICKETS = 3
-# Floating-point sums may differ slightly between processors.
-_PROBE_TOLERANCE = 1e-4
-# Exceptions raised by reading a damaged `serving.json`.
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError)
-# Temporary lack of resources, which says nothing about the version.
-_TRANSIENT_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR})
+Status = Literal["champion", "challenger", "served before", "rejected", "candidate"]
 
 
-class UnusableVersionError(Exception):
-    """A version on disk cannot serve; the message says why."""
-
-
-@dataclass(frozen=True)
-class HistoryEntry:
-    """One change of the serving version.
-
-    Attributes:
-        version: The version that serves from then on.
-        since_utc: Time of the change, ISO 8601.
-        why: `PROMOTED`, `PROMOTED_BY_HAND` or `ROLLED_BACK`.
-    """
-
-    version: str
-    since_utc: str
-    why: str
-
-    def describe(self) -> str:
-        """Return reason and time for people."""
-        return f"{self.why} {self.since_utc[:16].replace('T', ' ')}"
-
-
-@dataclass(frozen=True)
-class VersionSummary:
-    """A version on disk with its status.
-
-    Attributes:
-        name: The version.
-        status: Its status.
-        note: The reason for the status, empty for a candidate.
-        metadata: Its metadata, empty if they cannot be read.
-    """
-
-    name: str
-    status: Status
-    note: str
-    metadata: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version that passed every check."""
-
-    name: str
-    metadata: Mapping[str, Any]
-    pipeline: Pipeline
-
-
-def library_versions() -> dict[str, str]:
-    """Return the releases of Python and of the libraries that a model depends on."""
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    return {"python": python} | {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def hash_data(df: pd.DataFrame) -> str:
-    """Return the SHA-256 of a table's content, floats at full precision; the order of rows does not matter."""
-    ordered = df.sort_values(list(df.columns[:1])).to_csv(index=False)
-    return hashlib.sha256(ordered.encode()).hexdigest()
-
-
-def hash_code() -> str:
-    """Return the SHA-256 of the modules that determine a model, including changes that are not committed."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for module in _MODEL_MODULES:
-        digest.update(module.encode() + b"\0" + (package / module).read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def git_commit(folder: Path) -> str | None:
-    """Return the commit checked out in a folder, None if it cannot be read. Does not need git to be installed."""
-    git = folder / ".git"
-    try:
-        if git.is_file():
-            # In a worktree `.git` is a file that names the folder; most references are in the main repository.
-            git = folder / git.read_text(encoding="utf-8").partition(":")[2].strip()
-        head = (git / "HEAD").read_text(encoding="utf-8").strip()
-        if not head.startswith("ref: "):
-            return head
-        reference = head.removeprefix("ref: ")
-        common = git / "commondir"
-        shared = git / common.read_text(encoding="utf-8").strip() if common.is_file() else git
-        if (shared / reference).is_file():
-            return (shared / reference).read_text(encoding="utf-8").strip()
-        for line in (shared / "packed-refs").read_text(encoding="utf-8").splitlines():
-            if line.endswith(f" {reference}"):
-                return line.split()[0]
-    except (OSError, UnicodeDecodeError):
-        pass
-    return None
-
-
-def compute_fingerprint(ingredients: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of everything that determines a model; equal fingerprints mean equal models."""
-    return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()
-
-
-def version_names(models_dir: Path) -> list[str]:
-    """Return the names of all versions on disk, usable or not, the newest first."""
-    try:
-        with os.scandir(models_dir) as entries:
-            return sorted((e.name for e in entries if _VERSION_NAME.fullmatch(e.name)), reverse=True)
-    except FileNotFoundError:
-        return []
-
-
-def created_at(name: str) -> datetime:
-    """Return the creation time, which is part of a version's name."""
-    return datetime.strptime(name.partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
-
-
-def save(
-    models_dir: Path,
-    pipeline: Pipeline,
-    metadata: Mapping[str, Any],
-    fingerprint: str,
-    files: Mapping[str, Callable[[Mapping[str, Any]], str | None]] | None = None,
-) -> str:
-    """Save a fitted pipeline as a new candidate, and remove the oldest versions beyond `KEPT_VERSIONS`.
-
-    The serving version and the one that would serve next are never removed. Concurrent calls each save a version.
+class Registry:
+    """The experiment and the versions, and this machine's copy of the champion.
 
     Args:
-        models_dir: Folder of all versions; created if it is missing.
-        pipeline: The fitted pipeline.
-        metadata: JSON types. Name, creation time, checksum, library versions and probe predictions are added.
-        fingerprint: See `compute_fingerprint`; its first eight digits end the version's name.
-        files: Additional text files, `{file name: function}`. The function gets the complete metadata and returns the
-            text, or None to write no file.
+        models_dir: Folder of the kept champion, of the locks and, by default, of MLflow's store.
+        tracking_uri: MLflow's server or store; by default an SQLite file in `models_dir`.
 
-    Returns:
-        The version's name.
+    All methods raise ServiceError if MLflow cannot be used.
     """
-    while True:
-        name = _new_name(models_dir, fingerprint)
+
+    def __init__(self, models_dir: Path, tracking_uri: str | None = None):
+        self.models_dir = models_dir
+        self.is_local = tracking_uri is None
+        self.uri = tracking_uri or f"sqlite:///{models_dir / DATABASE_FILE}"
+        self.is_on_server = self.uri.startswith(("http:", "https:", "databricks"))
+        self.artifacts_uri = (models_dir.absolute() / "artifacts").as_uri()
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client; creates the store, the experiment and the registered model where they are missing."""
+        with self._errors(), self.lock("store"):
+            client = MlflowClient(self.uri, registry_uri=self.uri)
+            if client.get_experiment_by_name(NAME) is None:
+                client.create_experiment(NAME, None if self.is_on_server else self.artifacts_uri)
+            if not client.search_registered_models(f"name = '{NAME}'"):
+                client.create_registered_model(NAME, description="Which passengers of the Titanic survive.")
+            return client
+
+    def ensure_store(self) -> None:
+        """Create what is missing in MLflow, which takes seconds the first time."""
+        _ = self.client
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """Id of the experiment."""
+        with self._errors():
+            experiment = self.client.get_experiment_by_name(NAME)
+            assert experiment is not None  # The client has created it.
+            return str(experiment.experiment_id)
+
+    @contextmanager
+    def lock(self, name: str, timeout_seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+        """Keep other processes of this machine out.
+
+        Raises:
+            NotReadyError: another process has not finished before the timeout.
+        """
+        self.models_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.models_dir / f".{name}.lock", timeout=timeout_seconds)
         try:
-            with new_directory(models_dir / name) as folder:
-                joblib.dump(pipeline, folder / MODEL_FILE)
-                content = {
-                    "version": name,
-                    "created_utc": created_at(name).isoformat(),
-                    "fingerprint": fingerprint,
-                    "model_sha256": _hash_file(folder / MODEL_FILE),
-                    "features": list(FEATURE_NAMES),
-                    "libraries": library_versions(),
-                    "probe": _probe(pipeline),
-                    **metadata,
-                }
-                texts = {name: text(content) for name, text in (files or {}).items()}
-                texts[METADATA_FILE] = json.dumps(content, indent=2) + "\n"
-                for file, text in texts.items():
-                    if text is not None:
-                        (folder / file).write_text(text, encoding="utf-8")
-                for path in folder.iterdir():
-                    _sync_to_disk(path)
-        except OSError:
-            # Another process took the same name in the same microsecond.
-            if (models_dir / name).exists():
-                continue
-            raise
-        with _lock(models_dir):
-            _remove_old_versions(models_dir)
-        return name
-
-
-def read_metadata(models_dir: Path, name: str) -> dict[str, Any]:
-    """Read the metadata of a version, whether or not it can serve.
-
-    Raises:
-        UnusableVersionError: the metadata are missing or damaged.
-        OSError: a temporary lack of resources, such as too many open files.
-    """
-    try:
-        metadata = json.loads((models_dir / name / METADATA_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UnusableVersionError(f"{METADATA_FILE} is missing") from error
-    except (OSError, ValueError) as error:
-        if _is_transient(error):
-            raise
-        raise UnusableVersionError(f"{METADATA_FILE} cannot be read ({type(error).__name__}: {error})") from error
-    if not isinstance(metadata, dict):
-        raise UnusableVersionError(f"{METADATA_FILE} is not an object")
-    return metadata
-
-
-def load(models_dir: Path, name: str) -> Version:
-    """Load one version and check that it is complete, unchanged, and compatible with this code and its libraries.
-
-    Raises:
-        UnusableVersionError: says what is wrong with the version.
-        OSError, MemoryError: a temporary lack of resources.
-    """
-    folder = models_dir / name
-    metadata = read_metadata(models_dir, name)
-    try:
-        _check_metadata(metadata, folder)
-        pipeline = joblib.load(folder / MODEL_FILE)
-    except UnusableVersionError:
-        raise
-    except FileNotFoundError as error:
-        raise UnusableVersionError(f"{Path(error.filename).name} is missing") from error
-    except Exception as error:
-        if _is_transient(error):
-            raise
-        # A damaged pickle may raise any exception.
-        raise UnusableVersionError(f"cannot be read ({type(error).__name__}: {error})") from error
-    steps = getattr(pipeline, "named_steps", {})
-    if not isinstance(steps.get("features"), PassengerFeatures) or "model" not in steps:
-        raise UnusableVersionError(f"{MODEL_FILE} is not a survival model")
-    # A single thread is faster for one row, and gives the same predictions.
-    steps["model"].get_booster().set_param({"nthread": 1})
-    _check_probe(metadata, pipeline)
-    # The folder's name counts: a restored version may have another name than before.
-    return Version(name, {**metadata, "version": name}, pipeline)
-
-
-def usable_versions(models_dir: Path) -> Iterator[Version]:
-    """Yield the usable versions: the promoted one, then those promoted before it, then others that were not rejected.
-
-    Other versions come newest first. Unusable versions are skipped with a warning in the log.
-    """
-    for name in _serving_order(models_dir, history(models_dir)):
+            lock.acquire()
+        except Timeout:
+            raise NotReadyError(
+                f"another process has held {lock.lock_file} for {timeout_seconds:g} s: wait until it has finished"
+            ) from None
         try:
-            yield load(models_dir, name)
-        except UnusableVersionError as error:
-            logger.warning(
-                "model version %s is skipped: %s; the last usable version serves instead. "
-                "If there is none, run pipeline ml_training_and_inference",
-                name,
-                error,
-            )
+            yield
+        finally:
+            lock.release()
 
+    @contextmanager
+    def training_lock(self) -> Iterator[None]:
+        """Let one process of this machine train at a time, and mark earlier trainings that were killed."""
+        with self.lock("training", _TRAINING_LOCK_SECONDS):
+            with self._errors():
+                killed = f"attributes.status = 'RUNNING' and tags.{_MACHINE} = '{platform.node()}'"
+                for run in self.client.search_runs([self.experiment_id], killed):
+                    self.client.set_terminated(run.info.run_id, "KILLED")
+            yield
 
-def serving_version(models_dir: Path) -> Version:
-    """Return the promoted version or, if it cannot be used, the next of `usable_versions`.
-
-    Raises:
-        NotReadyError: there is no usable version.
-    """
-    version = next(usable_versions(models_dir), None)
-    if version is None:
-        kept = len(version_names(models_dir))
-        problem = (
-            f"none of the {kept} versions can serve (see make models)" if kept else "there is no survival model yet"
-        )
-        raise NotReadyError(f"{problem}: run pipeline ml_training_and_inference")
-    return version
-
-
-def find_by_fingerprint(models_dir: Path, fingerprint: str) -> Version | None:
-    """Return the newest usable version with this fingerprint."""
-    for name in version_names(models_dir):
-        if name.endswith(fingerprint[:8]):
+    @contextmanager
+    def run(self, name: str, tags: Mapping[str, str] | None = None, parent: str | None = None) -> Iterator[str]:
+        """Yield the id of a new run, which ends with the body."""
+        own = {_MACHINE: platform.node(), **({MLFLOW_PARENT_RUN_ID: parent} if parent else {}), **(tags or {})}
+        with self._errors():
+            run_id = self.client.create_run(self.experiment_id, tags=own, run_name=name).info.run_id
             try:
-                version = load(models_dir, name)
+                yield run_id
+            except Exception:
+                self.client.set_terminated(run_id, "FAILED")
+                raise
+            self.client.set_terminated(run_id)
+
+    def children(self, run_id: str) -> set[str]:
+        """Return the names of the finished child runs of a run."""
+        with self._errors():
+            parent = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status = 'FINISHED'"
+            return {run.info.run_name for run in self.client.search_runs([self.experiment_id], parent)}
+
+    def log(self, run_id: str, params: Mapping[str, Any], metrics: Sequence[Metric], tags: Mapping[str, str]) -> None:
+        """Add parameters, metrics and tags to a run."""
+        with self._errors():
+            for start in range(0, max(len(metrics), 1), _MAX_METRICS):
+                self.client.log_batch(
+                    run_id,
+                    metrics[start : start + _MAX_METRICS],
+                    [Param(name, str(value)) for name, value in params.items()] if start == 0 else [],
+                    [RunTag(name, value) for name, value in tags.items()] if start == 0 else [],
+                )
+
+    def log_data(self, run_id: str, df: pd.DataFrame, source: str, digest: str) -> None:
+        """Add the training data to a run as an MLflow dataset: source, schema, number of rows and hash."""
+        dataset = from_pandas(df, source=source, name="passengers", targets="survived", digest=digest)
+        with self._errors():
+            tag = InputTag("mlflow.data.context", "training")
+            self.client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
+
+    def log_texts(self, run_id: str, files: Mapping[str, str]) -> None:
+        """Add text files to a run, by path."""
+        with self._errors(), tempfile.TemporaryDirectory() as folder:
+            for path, text in files.items():
+                target = Path(folder) / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+            self.client.log_artifacts(run_id, folder)
+
+    def add_version(self, run_id: str, fingerprint: str, rejected: Sequence[str]) -> str:
+        """Register the model of a run as a version, which becomes the challenger; return its number."""
+        tags = {FINGERPRINT: fingerprint, **({REJECTED: "; ".join(rejected)} if rejected else {})}
+        with self._errors():
+            source = f"runs:/{run_id}/{MODEL_FOLDER}"
+            version = self.client.create_model_version(NAME, source, run_id, tags=tags)
+            self.client.set_registered_model_alias(NAME, CHALLENGER, str(version.version))
+        return str(version.version)
+
+    def versions(self) -> list[ModelVersion]:
+        """Return all versions, the newest first. MLflow leaves out their aliases."""
+        with self._errors():
+            found = self.client.search_model_versions(f"name = '{NAME}'")
+        return sorted(found, key=lambda version: -int(version.version))
+
+    def find(self, fingerprint: str) -> ModelVersion | None:
+        """Return the newest version with this fingerprint whose model can be loaded."""
+        for version in self.versions():
+            if version.tags.get(FINGERPRINT) == fingerprint:
+                try:
+                    self.load(version)
+                except UnusableVersionError:
+                    continue
+                return self.get(str(version.version))
+        return None
+
+    def get(self, number: str) -> ModelVersion:
+        """Return a version with its aliases."""
+        with self._errors():
+            return self.client.get_model_version(NAME, number)
+
+    def statuses(self) -> dict[str, Status]:
+        """Return the status of each version by its number, the newest first."""
+        with self._errors():
+            numbers = {alias: str(number) for alias, number in self.client.get_registered_model(NAME).aliases.items()}
+
+        def aliases(version: ModelVersion) -> list[str]:
+            return [alias for alias, number in numbers.items() if number == str(version.version)]
+
+        return {str(version.version): status(version, aliases(version)) for version in self.versions()}
+
+    def champion(self) -> ModelVersion | None:
+        """Return the version with the alias `champion`, None before the first promotion."""
+        with self._errors():
+            try:
+                return self.client.get_model_version_by_alias(NAME, CHAMPION)
+            except MlflowException as error:
+                if error.error_code in _MISSING:
+                    return None
+                raise
+
+    def metrics(self, version: ModelVersion) -> dict[str, float]:
+        """Return the metrics of a version's run, empty if it was removed."""
+        with self._errors():
+            try:
+                return self.client.get_run(run_of(version)).data.metrics
             except UnusableVersionError:
-                continue
-            if version.metadata.get("fingerprint") == fingerprint:
-                return version
-    return None
+                return {}
+            except MlflowException as error:
+                if error.error_code in _MISSING:
+                    return {}
+                raise
 
+    def read(self, version: ModelVersion, path: str) -> str:
+        """Return a text file of the run that trained a version.
 
-def history(models_dir: Path) -> list[HistoryEntry]:
-    """Return the changes of the serving version, the oldest first; empty before the first promotion."""
-    try:
-        return _read_pointer(models_dir)
-    except FileNotFoundError:
-        return []
-    except _UNREADABLE as error:
-        if _is_transient(error):
-            raise
-        logger.warning(
-            "%s cannot be read (%s: %s): the newest version that was not rejected serves until one is promoted",
-            POINTER_FILE,
-            type(error).__name__,
-            error,
-        )
-        return []
+        Raises:
+            UnusableVersionError: the run has no such file.
+        """
+        run_id = run_of(version)
+        with self._errors(), tempfile.TemporaryDirectory() as folder:
+            try:
+                return Path(self.client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
+            except (MlflowException, OSError) as error:
+                if isinstance(error, MlflowException) and error.error_code not in {*_MISSING, "NOT_FOUND"}:
+                    raise
+                raise UnusableVersionError(f"{path} of run {run_id} cannot be read") from error
 
+    def record(self, version: ModelVersion) -> dict[str, Any]:
+        """Return what was recorded when a version was trained, with its number as `version`."""
+        return {**json.loads(self.read(version, RECORD_FILE)), "version": str(version.version)}
 
-def promote(models_dir: Path, name: str, why: str = PROMOTED_BY_HAND) -> None:
-    """Make a version the serving one, whether or not it was rejected.
+    def load(self, version: ModelVersion) -> Version:
+        """Load the model of a version.
 
-    Raises:
-        UnusableVersionError: the version cannot serve; nothing has changed.
-    """
-    with _lock(models_dir):
-        load(models_dir, name)
-        _write_pointer(models_dir, name, why)
+        Raises:
+            UnusableVersionError: says what is wrong with the version.
+        """
+        try:
+            content = json.loads(self.read(version, f"{MODEL_FOLDER}/{ARTIFACT_FILE}"))
+        except ValueError as error:
+            raise UnusableVersionError(f"it is damaged ({type(error).__name__})") from error
+        return Version(str(version.version), run_of(version), artifact.from_dict(content))
 
+    def promote(self, number: str, incumbent: str | None = None, *, by_training: bool = False) -> bool:
+        """Make a version the champion, here and in MLflow.
 
-def promote_if_still_serving(models_dir: Path, name: str, incumbent: str | None) -> bool:
-    """Promote a version unless the serving version has changed since they were compared.
+        Args:
+            number: The version.
+            incumbent: With `by_training`, the champion that the version was compared with.
+            by_training: Do nothing if another version has become the champion since the comparison.
 
-    Args:
-        models_dir: Folder of all versions.
-        name: The candidate.
-        incumbent: The version that it was compared with, None if there was none.
+        Returns:
+            Whether the version is the champion now.
 
-    Returns:
-        Whether the candidate serves now.
-
-    Raises:
-        UnusableVersionError: the candidate cannot serve; nothing has changed.
-    """
-    with _lock(models_dir):
-        current = next(usable_versions(models_dir), None)
-        if current is not None and current.name not in {incumbent, name}:
-            return False
-        load(models_dir, name)
-        _write_pointer(models_dir, name, PROMOTED)
+        Raises:
+            UnusableVersionError: the version cannot serve; nothing has changed.
+        """
+        with self.lock("promotion"), self._errors():
+            version, current = self.get(number), self.champion()
+            if by_training and current is not None and str(current.version) not in {incumbent, number}:
+                return False
+            self.load(version)
+            self.client.set_registered_model_alias(NAME, CHAMPION, number)
+            if current is not None and str(current.version) != number:
+                # Somebody may have set the alias in MLflow itself.
+                if PROMOTED not in current.tags:
+                    self._tag(current, PROMOTED)
+                if by_training:
+                    self._tag(current, REPLACED_BY, number)
+            for tag in {REPLACED_BY, ROLLED_BACK} & set(version.tags):
+                self.client.delete_model_version_tag(NAME, number, tag)
+            self._tag(version, PROMOTED)
+            if CHALLENGER in version.aliases:
+                self.client.delete_registered_model_alias(NAME, CHALLENGER)
+        self.refresh()
         return True
 
+    def roll_back(self) -> tuple[str, str]:
+        """Make the version the champion that was promoted before the present one; again, the one before that.
 
-def roll_back(models_dir: Path) -> tuple[str, str]:
-    """Promote the last usable version that served before the present one.
+        Returns:
+            The version that served until now, and the one that serves now.
 
-    Rolling back again goes back one version further.
+        Raises:
+            NotReadyError: no usable version served before; nothing has changed.
+        """
+        with self.lock("promotion"), self._errors():
+            current = self.champion()
+            if current is None:
+                raise NotReadyError("there is no champion: run pipeline ml_training_and_inference")
+            since = current.tags.get(PROMOTED, "")
+            earlier = [
+                version
+                for version in self.versions()
+                if version.tags.get(PROMOTED, since) < since and ROLLED_BACK not in version.tags
+            ]
+            for version in sorted(earlier, key=lambda version: version.tags[PROMOTED], reverse=True):
+                try:
+                    self.load(version)
+                except UnusableVersionError as error:
+                    logger.warning("model version %s is skipped: %s", version.version, error)
+                    continue
+                self.client.set_registered_model_alias(NAME, CHAMPION, str(version.version))
+                self._tag(current, ROLLED_BACK)
+                break
+            else:
+                raise NotReadyError("there is no usable version that served before")
+        self.refresh()
+        return str(current.version), str(version.version)
 
-    Returns:
-        The version that served until now, and the one that serves now.
+    def refresh(self) -> None:
+        """Keep MLflow's champion on this machine if another version is kept, or none.
 
-    Raises:
-        NotReadyError: no usable version served before; nothing has changed.
-    """
-    with _lock(models_dir):
-        stack = _promotion_stack(history(models_dir))
-        for name in reversed(stack[:-1]):
-            try:
-                load(models_dir, name)
-            except UnusableVersionError as error:
-                logger.warning("model version %s is skipped: %s", name, error)
-                continue
-            _write_pointer(models_dir, name, ROLLED_BACK)
-            return stack[-1], name
-    raise NotReadyError("there is no usable version that served before")
+        Raises:
+            UnusableVersionError: MLflow's champion cannot serve; the kept one stays.
+        """
+        with self.lock("champion"):
+            champion = self.champion()
+            if champion is None:
+                return
+            if kept_champion(self.models_dir) != (str(champion.version), champion.run_id):
+                keep_champion(self.models_dir, self.load(champion))
 
+    def _tag(self, version: ModelVersion, name: str, value: str | None = None) -> None:
+        value = value or datetime.now(UTC).isoformat()
+        self.client.set_model_version_tag(NAME, str(version.version), name, value)
 
-def was_replaced_by_hand(models_dir: Path, name: str) -> bool:
-    """Tell whether a person replaced this version by another one; training must not promote it again."""
-    entries = history(models_dir)
-    successors = [after.why for entry, after in itertools.pairwise(entries) if entry.version == name]
-    is_last = bool(entries) and entries[-1].version == name
-    return not is_last and successors[-1:] in ([PROMOTED_BY_HAND], [ROLLED_BACK])
-
-
-def serving_profile(models_dir: Path) -> dict[str, Any] | None:
-    """Return the profile (`checks.profile`) of the data that the serving version was trained on.
-
-    Only metadata are read, so a version that cannot be loaded still counts. If a version has no profile, the one that
-    would serve next is asked; None if no version has a profile.
-    """
-    for name in _serving_order(models_dir, history(models_dir)):
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn errors of MLflow and of its store into one that says what to do."""
         try:
-            kept = read_metadata(models_dir, name).get("profile")
-        except UnusableVersionError:
-            continue
-        if kept is not None:
-            return kept
-    return None
+            yield
+        except (MlflowException, SQLAlchemyError, CommandError) as error:
+            reason = str(error).strip().partition("\n")[0][:300]
+            remedy = (
+                "restore it from a copy, or move it away: the next training starts a new one"
+                if self.is_local
+                else "check MLFLOW_TRACKING_URI and the server"
+            )
+            raise ServiceError(
+                redact(f"MLflow at {self.uri} cannot be used: {remedy} ({type(error).__name__}: {reason})")
+            ) from None
 
 
-def list_versions(models_dir: Path) -> list[VersionSummary]:
-    """Return the versions on disk with their status, the newest first."""
-    entries = history(models_dir)
-    problems = {name: _reason_unusable(models_dir, name) for name in version_names(models_dir)}
-    order = _serving_order(models_dir, entries)
-    serving = next((name for name in order if name in problems and problems[name] is None), None)
-    return [_summarize(models_dir, name, problem, serving, entries) for name, problem in problems.items()]
+def metrics_of(evaluation: Evaluation, classifier: str) -> list[Metric]:
+    """Return the scores of a classifier: each fold as a step of `<split>/<metric>`, and their mean and spread."""
+    now = int(time.time() * 1000)
+    metrics = []
+    for split, folds in evaluation.folds_of(classifier).groupby("split", sort=False):
+        for name in METRICS:
+            scores = folds[name]
+            metrics += [Metric(f"{split}/{name}", float(score), now, step) for step, score in enumerate(scores)]
+            metrics.append(Metric(f"{split}/{name}_mean", float(scores.mean()), now, 0))
+            metrics.append(Metric(f"{split}/{name}_spread", float(scores.std(ddof=0)), now, 0))
+    return metrics
 
 
-def status(models_dir: Path, name: str) -> Status:
-    """Return the status of one version. Loads only this version and those that would serve before it."""
-    if name not in version_names(models_dir):
-        return "gone"
-    entries = history(models_dir)
-    order = _serving_order(models_dir, entries)
-    serving = next((other for other in order if _reason_unusable(models_dir, other) is None), None)
-    problem = None if name == serving else _reason_unusable(models_dir, name)
-    return _summarize(models_dir, name, problem, serving, entries).status
-
-
-@contextmanager
-def training_lock(models_dir: Path) -> Iterator[None]:
-    """Let one process train at a time, so that no two processes save the same version.
+def run_of(version: ModelVersion) -> str:
+    """Return the id of the run that trained a version.
 
     Raises:
-        NotReadyError: another training has not finished before the timeout.
+        UnusableVersionError: it was registered without a run.
     """
-    with _lock(models_dir, "training", _TRAINING_LOCK_SECONDS):
-        yield
+    if version.run_id is None:
+        raise UnusableVersionError("it was registered without a run")
+    return version.run_id
 
 
-def _reason_unusable(models_dir: Path, name: str) -> str | None:
-    """Return why a version cannot serve, None if it can."""
-    try:
-        load(models_dir, name)
-    except UnusableVersionError as error:
-        return str(error)
-    return None
+def status(version: ModelVersion, aliases: Collection[str]) -> Status:
+    """Return the status of a version with these aliases."""
+    if CHAMPION in aliases:
+        return "champion"
+    if PROMOTED in version.tags:
+        return "served before"
+    if REJECTED in version.tags:
+        return "rejected"
+    return "challenger" if CHALLENGER in aliases else "candidate"
 
 
-def _summarize(
-    models_dir: Path, name: str, problem: str | None, serving: str | None, entries: Sequence[HistoryEntry]
-) -> VersionSummary:
-    """Describe a version, given the reason why it is unusable (None if it is usable) and the serving version."""
-    try:
-        metadata: Mapping[str, Any] = read_metadata(models_dir, name)
-    except UnusableVersionError:
-        metadata = {}
-    last_entries = {entry.version: entry for entry in entries}
-    status: Status
-    if problem is not None:
-        status, note = "unusable", problem
-    elif name == serving:
-        status = "serving"
-        note = last_entries[name].describe() if name in last_entries else "no promoted version is usable"
-    elif name in last_entries:
-        status, note = "served before", last_entries[name].describe()
-    elif _was_rejected(models_dir, name):
-        status, note = "rejected", "; ".join(metadata["promotion"]["reasons"])
-    else:
-        status, note = "candidate", ""
-    return VersionSummary(name, status, note, metadata)
-
-
-def _check_metadata(metadata: Mapping[str, Any], folder: Path) -> None:
-    if metadata.get("features") != list(FEATURE_NAMES):
-        raise UnusableVersionError("its features are not those of this code")
-    trained_with, installed = metadata.get("libraries") or {}, library_versions()
-    for library in _LIBRARIES_THAT_MUST_MATCH:
-        release = str(trained_with.get(library))
-        if release.split(".")[:2] != installed[library].split(".")[:2]:
-            raise UnusableVersionError(f"trained with {library} {release}, installed is {installed[library]}")
-    if metadata.get("model_sha256") != _hash_file(folder / MODEL_FILE):
-        raise UnusableVersionError(f"the checksum of {MODEL_FILE} differs from the one in {METADATA_FILE}")
-
-
-def _probe(pipeline: Pipeline) -> list[float]:
-    """Predict the invented passengers, then invented companions of known passengers."""
-    features = pipeline["features"]
-    shared = sorted(ticket for ticket, holders in features.companions_.items() if len(holders) > 1)
-    passengers = [
-        *(dict(zip(ATTRIBUTE_NAMES, values, strict=True)) for values in _PROBE_PASSENGERS),
-        *({**_COMPANION, "ticket": ticket} for ticket in shared[:_PROBE_TICKETS]),
-    ]
-    for passenger in passengers:
-        # Predictions do not call it, but every answer to a caller does.
-        features.unseen(passenger)
-    return [float(probability) for probability in pipeline.predict_proba(as_frame(passengers))[:, 1]]
-
-
-def _check_probe(metadata: Mapping[str, Any], pipeline: Pipeline) -> None:
-    """Refuse a model that predicts differently with this code than with the code that trained it."""
-    try:
-        now = _probe(pipeline)
-    except Exception as error:
-        if _is_transient(error):
-            raise
-        # Code that expects other fitted attributes may raise any exception.
-        raise UnusableVersionError(f"cannot predict with this code ({type(error).__name__}: {error})") from error
-    saved = metadata.get("probe", [])
-    if len(saved) != len(now) or not np.allclose(now, saved, rtol=0, atol=_PROBE_TOLERANCE):
-        raise UnusableVersionError("predicts differently with this code than with the code that trained it")
-
-
-def _is_transient(error: Exception) -> bool:
-    """Tell whether a retry may succeed, so that the error says nothing about what was read."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS)
-
-
-def _serving_order(models_dir: Path, entries: Sequence[HistoryEntry]) -> list[str]:
-    """Return the names of versions in the order in which they serve. Only the first one may be missing on disk."""
-    on_disk = version_names(models_dir)
-    others = (name for name in on_disk if not _was_rejected(models_dir, name))
-    names = dict.fromkeys([*reversed(_promotion_stack(entries)), *others])
-    return [name for position, name in enumerate(names) if position == 0 or name in on_disk]
-
-
-def _promotion_stack(entries: Iterable[HistoryEntry]) -> list[str]:
-    """Return the versions that were promoted and not rolled back, each once; the last one serves."""
-    stack: list[str] = []
-    for entry in entries:
-        if entry.why == ROLLED_BACK and entry.version in stack:
-            while stack[-1] != entry.version:
-                stack.pop()
-        else:
-            # A version promoted twice is listed once, so that two roll backs do not lead back to it.
-            if entry.version in stack:
-                stack.remove(entry.version)
-            stack.append(entry.version)
-    return stack
-
-
-def _read_pointer(models_dir: Path) -> list[HistoryEntry]:
-    """Read `serving.json`; raises any of `_UNREADABLE`."""
-    content = json.loads((models_dir / POINTER_FILE).read_text(encoding="utf-8"))
-    entries = [HistoryEntry(**entry) for entry in content["history"]]
-    if not all(_VERSION_NAME.fullmatch(entry.version) for entry in entries):
-        raise ValueError("an entry does not name a version")
-    return entries
-
-
-def _back_up_broken_pointer(models_dir: Path) -> None:
-    """Copy a `serving.json` that cannot be read, so that its history can be repaired by hand."""
-    try:
-        _read_pointer(models_dir)
-    except FileNotFoundError:
-        pass
-    except _UNREADABLE:
-        shutil.copyfile(models_dir / POINTER_FILE, models_dir / BROKEN_POINTER_FILE)
-        logger.warning("%s is kept as %s", POINTER_FILE, BROKEN_POINTER_FILE)
-
-
-def _write_pointer(models_dir: Path, name: str, why: str) -> None:
-    """Add an entry to `serving.json`, unless the version serves already. The caller holds the lock."""
-    entries = history(models_dir)
-    if entries and entries[-1].version == name:
-        return
-    entries = [*entries, HistoryEntry(name, datetime.now(UTC).isoformat(), why)][-_KEPT_HISTORY_ENTRIES:]
-    content = {"history": [asdict(entry) for entry in entries]}
-    _back_up_broken_pointer(models_dir)
-    write_text_atomically(models_dir / POINTER_FILE, json.dumps(content, indent=2) + "\n")
-
-
-def _was_rejected(models_dir: Path, name: str) -> bool:
-    """Tell whether the promotion rules rejected a version; False if its metadata cannot be read."""
-    try:
-        decision = read_metadata(models_dir, name).get("promotion")
-    except UnusableVersionError:
+def was_replaced_by_hand(version: ModelVersion) -> bool:
+    """Tell whether a person, not a training, took the place of the champion from this version."""
+    if CHAMPION in version.aliases:
         return False
-    return isinstance(decision, dict) and decision.get("accepted") is False
+    return ROLLED_BACK in version.tags or (PROMOTED in version.tags and REPLACED_BY not in version.tags)
 
 
-@contextmanager
-def _lock(models_dir: Path, name: str = "serving", timeout_seconds: float = _LOCK_SECONDS) -> Iterator[None]:
-    models_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(models_dir / f".{name}.lock", timeout=timeout_seconds)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise NotReadyError(
-            f"another process has held {lock.lock_file} for {timeout_seconds:g} s: wait until it has finished"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def source_tags() -> dict[str, str]:
+    """Return the tags by which MLflow shows where a run comes from; without git there is no commit."""
+    commit = get_git_commit(str(REPO_PATH))
+    return {MLFLOW_SOURCE_NAME: "train_survival_model", **({MLFLOW_GIT_COMMIT: commit} if commit else {})}
 
 
-def _new_name(models_dir: Path, fingerprint: str) -> str:
-    """Return a name that sorts after all others, even if the clock was set back."""
-    moment = datetime.now(UTC)
-    newest = next(iter(version_names(models_dir)), None)
-    if newest is not None:
-        moment = max(moment, created_at(newest) + timedelta(microseconds=1))
-    return f"{moment.strftime(_TIME_FORMAT)}-{fingerprint[:8]}"
+def mlflow_model(pipeline: Pipeline, passengers: pd.DataFrame, libraries: Mapping[str, str]) -> dict[str, str]:
+    """Return the files of the model in MLflow's format, with signature and input example, by path.
 
+    `mlflow.pyfunc.save_model` writes the same, but takes a second to compare the requirements with what is installed.
 
-def _remove_old_versions(models_dir: Path) -> None:
-    """Remove old versions, and temporary files of processes that were killed. The caller holds the lock."""
-    names = version_names(models_dir)
-    protected = {names[0], *_protected_versions(models_dir)} if len(names) > KEPT_VERSIONS else set()
-    versions = [models_dir / name for name in names]
-    remove_old(versions, Retention(keep=KEPT_VERSIONS), is_protected=lambda path: path.name in protected)
-    temporary = [path for pattern in (".*Z-*", f".{POINTER_FILE}.*") for path in models_dir.glob(pattern)]
-    remove_old(temporary, Retention(max_age_seconds=_ABANDONED_SECONDS))
-
-
-def _protected_versions(models_dir: Path) -> set[str]:
-    """Return the serving version, the one that would serve next, and unusable ones that were promoted after them."""
-    names, usable = set(), 0
-    for name in _serving_order(models_dir, history(models_dir)):
-        names.add(name)
-        usable += _reason_unusable(models_dir, name) is None
-        if usable == 2:
-            break
-    return names
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    Args:
+        pipeline: The fitted pipeline.
+        passengers: A few passengers: attribute columns, numbers as floats.
+        libraries: Release of each library that is needed.
+    """
+    predicted = artifact.MLflowModel(pipeline).predict(passengers)
+    model = Model(signature=infer_signature(passengers, predicted))
+    mlflow.pyfunc.add_to_model(model, loader_module=artifact.__name__, data=ARTIFACT_FILE)
+    model.saved_input_example_info = {
+        "artifact_path": "input_example.json",
+        "type": "dataframe",
+        "pandas_orient": "split",
+    }
+    texts = {
+        "MLmodel": model.to_yaml(),
+        ARTIFACT_FILE: json.dumps(artifact.to_dict(pipeline)),
+        "input_example.json": passengers.to_json(orient="split", index=False),
+        "requirements.txt": "".join(f"{name}=={release}\n" for name, release in libraries.items()),
+    }
+    return {f"{MODEL_FOLDER}/{path}": text for path, text in texts.items()}

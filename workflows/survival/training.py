@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 from xgboost import XGBClassifier
 
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES
-from workflows.survival.features import FEATURES, PassengerFeatures
+from workflows.survival.features import FEATURES, PassengerFeatures, records_of
 
 _POOLS = ThreadpoolController()
 
@@ -94,9 +94,10 @@ def training_rows(X: pd.DataFrame, y: npt.NDArray[np.int64], parameters: Paramet
 
     Of the parameters only `missing_rate` and `seed` are used.
     """
-    features = PassengerFeatures().fit(X, y)
+    passengers, strangers = records_of(X), records_of(hide_attributes(X, parameters))
+    features = PassengerFeatures().fit_records(passengers, y)
     alone = features.without_companions()
-    rows = [features.transform(X), alone.transform(X), alone.transform(hide_attributes(X, parameters))]
+    rows = [features.transform_records(passengers), *map(alone.transform_records, (passengers, strangers))]
     return TrainingRows(features, np.concatenate(rows), np.tile(y, 3))
 
 
