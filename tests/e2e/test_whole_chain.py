@@ -21,7 +21,7 @@ from workflows.common.processes import recorded_process
 from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passengers import ATTRIBUTES, parse_attributes
 from workflows.survival.inference import predict_with
-from workflows.survival.registry import serving_version
+from workflows.survival.champion import load_champion
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -113,7 +113,7 @@ def callers() -> Iterator[dict[str, object]]:
 
 
 def test_every_passenger_gets_the_same_answer_over_http_and_in_process(stack, demo_worked):
-    version = serving_version(stack.settings.models_dir)
+    version = load_champion(stack.settings.models_dir)
     passengers = list(callers())
     headers = {"Authorization": f"Bearer {stack.trigger(CALLED_PIPELINE, INFERENCE).token}"}
     kept_alive = threading.local()
@@ -136,7 +136,7 @@ def test_every_passenger_gets_the_same_answer_over_http_and_in_process(stack, de
     for variables, output in zip(passengers, answers, strict=True):
         # JSON writes floats so that they read back as the same.
         assert output == [predict_with(version, parse_attributes(variables))], variables
-    assert serving_version(stack.settings.models_dir).name == version.name
+    assert load_champion(stack.settings.models_dir).name == version.name
 
 
 def test_an_explanation_can_be_had_alone(stack, demo_worked):

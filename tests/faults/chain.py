@@ -13,7 +13,8 @@ from stack.mage_client import MageError, children, wait_until
 from stack.mage_database import DatabaseError, PipelineRun
 from tests.up import Up
 from workflows.advice.framework import newest_framework
-from workflows.survival.registry import load, serving_version, version_names
+from workflows.survival.champion import load_champion
+from workflows.survival.registry import Registry
 
 # A new server and scheduler, the retries of a block, and the chain itself.
 SETTLE_SECONDS = 420
@@ -62,9 +63,10 @@ def assert_whole(stack: Stack, runs: Sequence[PipelineRun]) -> None:
     settings = stack.settings
     with duckdb.connect(str(settings.state_dir / "warehouse.duckdb"), read_only=True) as connection:
         assert connection.sql("SELECT count(*), sum(employeeCount) FROM raw_companies").fetchall() == [(12, 35_000)]
-    for name in version_names(settings.models_dir):
-        load(settings.models_dir, name)
-    serving_version(settings.models_dir)
+    models = Registry(settings.models_dir)
+    versions = {str(version.version): models.load(version) for version in models.versions()}
+    champion = load_champion(settings.models_dir)
+    assert versions[champion.name].run_id == champion.run_id
     assert newest_framework(settings.state_dir / "frameworks").groups
     for path in (settings.llm_dir / "answers").glob("*.json"):
         assert json.loads(path.read_text()), path

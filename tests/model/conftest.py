@@ -1,4 +1,4 @@
-"""A model fitted once per session on the bundled passengers, saved and loaded as the serving version."""
+"""A model fitted once per session on the bundled passengers, kept and loaded as the champion."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -14,7 +14,8 @@ from xgboost import XGBClassifier
 from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, ATTRIBUTES
-from workflows.survival import registry
+from workflows.survival.artifact import Version
+from workflows.survival.champion import keep_champion, load_champion
 from workflows.survival.inference import predict_batch, predict_passenger
 from workflows.survival.training import Parameters, fit
 
@@ -24,7 +25,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Trained:
-    """A folder with one version, and the rows that XGBoost was fitted on."""
+    """A folder with the champion, and the rows that XGBoost was fitted on."""
 
     models_dir: Path
     xgboost_rows: np.ndarray
@@ -55,7 +56,7 @@ def trained(titanic: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setattr(XGBClassifier, "fit", spy)
         pipeline = fit(titanic[list(ATTRIBUTE_NAMES)], titanic["survived"].to_numpy(), Parameters())
     folder = tmp_path_factory.mktemp("models")
-    registry.save(folder, pipeline, {"rows": len(titanic)}, "ab" * 32)
+    keep_champion(folder, Version("1", "run", pipeline))
     return Trained(folder, np.concatenate(rows))
 
 
@@ -65,8 +66,8 @@ def xgboost_rows(trained: Trained) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def version(trained: Trained) -> registry.Version:
-    return registry.serving_version(trained.models_dir)
+def version(trained: Trained) -> Version:
+    return load_champion(trained.models_dir)
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +83,6 @@ def answers(callers: list[dict[str, object]], ask: Callable[[Mapping[str, object
 
 
 @pytest.fixture(scope="session")
-def probabilities(version: registry.Version) -> Callable[[pd.DataFrame], np.ndarray]:
+def probabilities(version: Version) -> Callable[[pd.DataFrame], np.ndarray]:
     """Return the function that predicts a table of passengers."""
     return lambda df: predict_batch(version, df)["probability"].to_numpy()

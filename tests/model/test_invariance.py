@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from workflows.sql_python.passengers import ATTRIBUTES, Value
+from workflows.survival.artifact import Version
 from workflows.survival.inference import predict_batch
-from workflows.survival.registry import Version
 
 Answer = dict[str, Any]
 Ask = Callable[[Mapping[str, object]], Answer]

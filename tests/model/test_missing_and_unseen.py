@@ -9,7 +9,7 @@ import pytest
 
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, MISSING, parse_attributes
-from workflows.survival import registry
+from workflows.survival.artifact import Version
 from workflows.survival.inference import predict_with
 from workflows.survival.training import Parameters, fit
 
@@ -123,5 +123,5 @@ def test_what_is_unseen_depends_on_the_training_data(titanic: pd.DataFrame) -> N
     unseen = {}
     for name, df in (("all", titanic), ("few", few)):
         pipeline = fit(df[list(ATTRIBUTE_NAMES)], df["survived"].to_numpy(), Parameters(n_estimators=5))
-        unseen[name] = predict_with(registry.Version(name, {}, pipeline), passenger)["unseen"]
+        unseen[name] = predict_with(Version(name, "", pipeline), passenger)["unseen"]
     assert unseen == {"all": [], "few": ["pclass", "_name", "ticket", "cabin", "embarked"]}

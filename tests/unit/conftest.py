@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 import threading
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from sklearn.pipeline import Pipeline
 
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
@@ -17,7 +19,7 @@ from workflows.ai_blocks.prompts import Message
 from workflows.common.settings import get_settings
 from workflows.sql_python.passenger_files import load_passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES
-from workflows.survival import registry
+from workflows.survival.registry import DATABASE_FILE, Registry
 from workflows.survival.training import Parameters, fit
 
 KIM = PASSENGER_EXAMPLE
@@ -46,10 +48,20 @@ def kim() -> dict[str, object]:
     return dict(KIM)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database without anything in it, which takes seconds to create."""
+    folder = tmp_path_factory.mktemp("store")
+    models = Registry(folder)
+    MlflowClient(models.uri).search_experiments()
+    return folder / DATABASE_FILE
+
+
 @pytest.fixture
-def save(tmp_path: Path, pipeline: Pipeline) -> Callable[[], str]:
-    """Keep the fitted pipeline as one more version in `tmp_path`."""
-    return lambda: registry.save(tmp_path, pipeline, {"rows": 891}, "ab" * 32)
+def models_dir(tmp_path: Path, empty_store: Path) -> Path:
+    """A folder of models with MLflow's empty store."""
+    shutil.copyfile(empty_store, tmp_path / DATABASE_FILE)
+    return tmp_path
 
 
 class ScriptedModel:

@@ -29,7 +29,7 @@ from workflows.common.errors import ServiceError
 from workflows.common.settings import get_settings
 from workflows.local_llm.model import local_model_path
 from workflows.sql_python.passengers import parse_attributes
-from workflows.survival.registry import Version
+from workflows.survival.artifact import Version
 
 SIZES = {FRAMEWORK: 1, FUN_FACT: 10, EXPLANATION: 20, READING: 20, ADVICE: 20}
 PROMPT = Prompt(
@@ -79,7 +79,7 @@ def outcomes_of(*scripts, count_right=None):
 
 @pytest.fixture(scope="module")
 def version(pipeline):
-    return Version("evaluation", {}, pipeline)
+    return Version("evaluation", "", pipeline)
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import pytest
 
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, parse_attributes
+from workflows.survival.artifact import Version
 from workflows.survival.counterfactuals import Change, apply_changes, find_counterfactuals
 from workflows.survival.inference import predict_with
-from workflows.survival.registry import Version
 
 
 @pytest.fixture(scope="module")
 def version(pipeline):
-    return Version("test", {}, pipeline)
+    return Version("test", "", pipeline)
 
 
 @pytest.fixture(scope="module")

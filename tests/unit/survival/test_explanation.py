@@ -7,6 +7,7 @@ from tests import corpus
 from workflows.ai_blocks.prompts import load_prompt
 from workflows.common.errors import InvalidInputError
 from workflows.sql_python.passengers import parse_attributes
+from workflows.survival.artifact import Version
 from workflows.survival.counterfactuals import Counterfactuals, find_counterfactuals
 from workflows.survival.explanation import (
     describe,
@@ -17,7 +18,6 @@ from workflows.survival.explanation import (
 )
 from workflows.survival.features import FEATURES
 from workflows.survival.inference import predict_with
-from workflows.survival.registry import Version
 
 CORPUS = Path(__file__).parent / "corpus"
 MAN = {"pclass": 3, "sex": "male", "age": 20, "fare": 8, "sibsp": 0, "parch": 0, "embarked": "S", "_name": "Doe, Mr. J"}
@@ -25,7 +25,7 @@ MAN = {"pclass": 3, "sex": "male", "age": 20, "fare": 8, "sibsp": 0, "parch": 0,
 
 @pytest.fixture(scope="module")
 def version(pipeline):
-    return Version("test", {}, pipeline)
+    return Version("test", "", pipeline)
 
 
 @pytest.fixture(scope="module")
