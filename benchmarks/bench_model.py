@@ -171,9 +171,7 @@ def _fit_version(titanic: pd.DataFrame, models_dir: Path) -> Version:
     return load_champion(models_dir)
 
 
-def _compare_single_predictions(
-    titanic: pd.DataFrame, version: Version, models_dir: Path
-) -> Iterator[Comparison]:
+def _compare_single_predictions(titanic: pd.DataFrame, version: Version, models_dir: Path) -> Iterator[Comparison]:
     texts = [
         {str(name): str(value) for name, value in row.items() if pd.notna(value)}
         for row in titanic[list(ATTRIBUTE_NAMES)].to_dict("records")

@@ -20,8 +20,8 @@ from stack.mage_client import CLIENT_ID, children, wait_until
 from workflows.common.processes import recorded_process
 from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passengers import ATTRIBUTES, parse_attributes
-from workflows.survival.inference import predict_with
 from workflows.survival.champion import load_champion
+from workflows.survival.inference import predict_with
 
 pytestmark = pytest.mark.timeout(900)
 

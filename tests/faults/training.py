@@ -45,5 +45,3 @@ def _fatal(function: Callable[..., Any], is_before: bool) -> Callable[..., Any]:
         os.kill(os.getpid(), signal.SIGKILL)
 
     return call
-
-

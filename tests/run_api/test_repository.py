@@ -1,6 +1,5 @@
 """The two documented calls on this repository: answers, schemas, and whatever else a caller may send."""
 
-import time
 from importlib.metadata import version
 from typing import Any
 
