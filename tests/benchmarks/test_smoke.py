@@ -32,7 +32,7 @@ def test_the_ingestion_is_measured(monkeypatch, capsys):
 @needs_dlt
 def test_dlt_loads_the_same_companies(tmp_path):
     with bench_ingest.serving(tmp_path / "unused.json", 1500) as url:
-        seconds, megabytes = bench_ingest.run_dlt(f"{url}/pages")
+        seconds, megabytes = bench_ingest.run_dlt(f"{url}/pages", 1500)
     assert seconds > 0 < megabytes
 
 

@@ -1,4 +1,4 @@
-"""Records as Arrow tables: a batch that fits is parsed at once, record by record only where one of them does not.
+"""Records as Arrow tables: those that fit are parsed a batch at a time, the others one by one.
 
 Arrow parses a record in a tenth of the time, but says neither which record is wrong nor why.
 """
