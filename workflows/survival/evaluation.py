@@ -263,12 +263,31 @@ class Fold(NamedTuple):
     held_out: Rows
 
 
+class GroupFolds(StratifiedGroupKFold):
+    """The folds of scikit-learn's class, whose loops would take half of the time of an evaluation."""
+
+    def _find_best_fold(
+        self, y_counts_per_fold: npt.NDArray[Any], y_cnt: npt.NDArray[Any], group_y_counts: npt.NDArray[Any]
+    ) -> int:
+        added = np.eye(self.n_splits)[:, :, None] * group_y_counts
+        shares = (y_counts_per_fold + added) / y_cnt
+        spreads = shares.std(axis=1).mean(axis=1).tolist()
+        sizes = y_counts_per_fold.sum(axis=1).tolist()
+        best = 0
+        for fold in range(1, self.n_splits):
+            difference = spreads[fold] - spreads[best]
+            is_close = abs(difference) <= 1e-8 + 1e-5 * spreads[best]
+            if difference < 0 or (is_close and sizes[fold] < sizes[best]):
+                best = fold
+        return best
+
+
 def cross_validation_folds(df: pd.DataFrame, folds: int, repeats: int, seed: int) -> Iterator[Fold]:
     """Yield the folds of both splits; in `grouped` no ticket is in both parts."""
     for repeat in range(repeats):
         state = seed + repeat
         stratified = StratifiedKFold(folds, shuffle=True, random_state=state)
-        grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=state)
+        grouped = GroupFolds(folds, shuffle=True, random_state=state)
         for number, (train, held_out) in enumerate(stratified.split(df, df[TARGET])):
             yield Fold("stratified", repeat, number, train, held_out)
         for number, (train, held_out) in enumerate(grouped.split(df, df[TARGET], travel_groups(df))):

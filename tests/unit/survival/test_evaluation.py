@@ -3,14 +3,16 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES
+from workflows.sql_python.passengers import ATTRIBUTE_NAMES, travel_groups
 from workflows.survival.evaluation import (
     BASELINES,
     METRICS,
     MODEL,
     Evaluation,
+    GroupFolds,
     SexOnly,
     cross_validate,
     cross_validation_folds,
@@ -199,3 +201,13 @@ def test_sex_only() -> None:
 def test_one_classifier_must_be_the_model(titanic):
     with pytest.raises(ValueError, match="model"):
         cross_validate(titanic, dict(BASELINES), repeats=1)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_folds_are_those_of_scikit_learn(titanic: pd.DataFrame, seed: int) -> None:
+    groups, outcomes = travel_groups(titanic), titanic["survived"]
+    ours, theirs = (
+        [list(held_out) for _, held_out in kind(5, shuffle=True, random_state=seed).split(titanic, outcomes, groups)]
+        for kind in (GroupFolds, StratifiedGroupKFold)
+    )
+    assert ours == theirs
