@@ -53,7 +53,7 @@ class Target:
         self.host, port = url.removeprefix("http://").split(":")
         self.port = int(port)
         content = json.dumps(body).encode()
-        lines = [f"POST {path} HTTP/1.1", "Host: bench", "Content-Type: application/json"]
+        lines = [f"POST {path} HTTP/1.1", f"Host: {self.host}:{port}", "Content-Type: application/json"]
         lines += [f"Content-Length: {len(content)}", *([f"Authorization: Bearer {token}"] if token else []), "", ""]
         self.request = "\r\n".join(lines).encode() + content
 
