@@ -5,16 +5,20 @@ a byte in a pipe ends the sleep: sent when a block has ended, and when a run is 
 that was forked from this server. Such a look schedules the blocks of the runs that are under way; schedules and new
 runs are seen to by a whole look, which comes at the interval, or at once where a new run waits.
 
-Mage reads each block's row by itself, again after every commit: with a thousand blocks, a look takes seconds. Here a
-look reads the rows of a run once.
+Mage reads each block's row by itself, again after every commit, and asks for each child of a dynamic block anew whether
+what is above it has completed: with a thousand children, a look takes seconds. Here a look reads and asks once.
 """
 
+import functools
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
+from mage_ai.data_preparation.models.block import Block
 from mage_ai.orchestration.db import db_connection, session_factory
+from mage_ai.orchestration.db.models import schedules
 from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
 from mage_ai.orchestration.pipeline_scheduler import PipelineScheduler
 from mage_ai.orchestration.triggers.loop_time_trigger import LoopTimeTrigger
@@ -31,6 +35,7 @@ _NEW_RUN = "has_new_run"
 def install() -> None:
     """Replace Mage's loop. Call it before Mage starts the scheduler, in the process that it is forked from."""
     LoopTimeTrigger.start = _run_loop
+    schedules.check_all_dynamic_upstreams_completed = _asking_once(schedules.check_all_dynamic_upstreams_completed)
     event.listen(PipelineRun, "after_insert", _note_new_run)
     event.listen(session_factory, "after_commit", _wake_after_new_run)
 
@@ -78,6 +83,23 @@ def _read_block_runs_once_a_look() -> None:
     BlockRun.refresh = refresh_outside_of_looks
     PipelineRun.create_block_runs = create_and_expire
     db_connection.session().expire_on_commit = False
+
+
+def _asking_once(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Keep the answers for a list of block runs: its children differ in their item only."""
+    kept: tuple[list[BlockRun], dict[str, bool]] = ([], {})
+
+    @functools.wraps(original)
+    def check(block: Block, block_runs: list[BlockRun], execution_partition: str | None = None) -> bool:
+        nonlocal kept
+        if kept[0] is not block_runs:
+            kept = (block_runs, {})
+        answers = kept[1]
+        if block.uuid not in answers:
+            answers[block.uuid] = original(block, block_runs, execution_partition=execution_partition)
+        return answers[block.uuid]
+
+    return check
 
 
 def _note_new_run(_mapper: Any, _connection: Any, run: PipelineRun) -> None:
