@@ -92,6 +92,14 @@ def evaluation_table(version: str, metadata: Mapping[str, Any], status: str) -> 
     return table.round(4).assign(passengers=metadata["rows"], model_version=version, model_status=status)
 
 
+def calibration(models_dir: Path, version: str) -> pd.DataFrame:
+    """Return mean predicted probability and share of survivors by bin, of the stratified split.
+
+    See `evaluation.Evaluation.calibration`.
+    """
+    return pd.DataFrame(registry.read_metadata(models_dir, version)["metrics"]["calibration"]["stratified"])
+
+
 def with_card(table: pd.DataFrame, models_dir: Path) -> list[pd.DataFrame]:
     """Return the table of `train_survival_model` and the model card of its version for Mage's UI.
 
