@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph bench bench-api bench-ingest bench-database bench-fanout bench-model bench-spark bench-all bench-smoke eval-llm llm-usage models mlflow tune-model lock audit setup setup-bench setup-mlflow setup-next setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt
+.PHONY: help demo up stop status refresh test test-unit test-integration test-e2e test-next faults soak check format graph screenshots bench bench-api bench-ingest bench-database bench-fanout bench-model bench-spark bench-all bench-smoke eval-llm llm-usage models mlflow tune-model lock audit setup setup-bench setup-mlflow setup-next setup-bench-airflow setup-bench-prefect setup-bench-dagster setup-bench-dlt
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,9 @@ lock: setup ## Lock the environments again, after a change in requirements/
 
 audit: setup ## List the known vulnerabilities of the locked environments (asks the advisory service OSV)
 	@$(RUN) -m stack.audit
+
+screenshots: setup ## Take the pictures of README.md in a browser
+	@SCREENSHOTS=docs $(RUN) -m pytest tests/ui
 
 setup:
 	@stack/setup.sh $(VENV) requirements/local.lock

@@ -23,7 +23,7 @@ import psutil
 import requests
 
 from mage_server.callable_blocks import CALLABLE_BLOCKS
-from stack.project_graph import FOLDER_OF_TYPE
+from stack.project_graph import FOLDER_OF_SHOWN_TYPE, FOLDER_OF_TYPE
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passenger_files import load_passengers
@@ -162,7 +162,7 @@ def copy_repository(folder: Path) -> Path:
         shutil.copy(REPO_PATH / name, project / name)
     for pipeline in {block.pipeline for block in CALLABLE_BLOCKS}:
         shutil.copytree(REPO_PATH / "pipelines" / pipeline, project / "pipelines" / pipeline)
-    for name in FOLDER_OF_TYPE.values():
+    for name in (*FOLDER_OF_TYPE.values(), *FOLDER_OF_SHOWN_TYPE.values()):
         shutil.copytree(REPO_PATH / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     passengers = load_passengers(str(REPO_PATH / "data" / "titanic.csv"))
     train_survival_model(passengers, folder / "state" / "models", repeats=1)

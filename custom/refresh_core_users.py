@@ -1,4 +1,4 @@
-from workflows.common.mage import refresh_data_product
+from workflows.common.mage import freshness, refresh_data_product
 from workflows.common.settings import get_settings
 from workflows.sql_python.passenger_files import fingerprint
 
@@ -15,4 +15,5 @@ def refresh_core_users(*args, **kwargs):
     timeout_seconds = 60 * float(kwargs.get("refresh_timeout_minutes", 45))
     made_of = fingerprint(get_settings().passengers_source)
     is_forced = str(kwargs.get("refresh", False)).lower() == "true"
-    return {"core_users_run_id": refresh_data_product("core_users", timeout_seconds, made_of, is_forced)}
+    run_id = refresh_data_product("core_users", timeout_seconds, made_of, is_forced)
+    return {"core_users_run_id": run_id, **freshness("core_users", run_id)}

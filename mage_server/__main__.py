@@ -35,11 +35,11 @@ def main() -> None:
     # The scheduler reads the queue when it is imported, as it is by the modules below.
     job_queue.install()
     preload()
-    from mage_server import editor, failures, kernels, project_settings, redaction, scheduler_loop, watchdog
+    from mage_server import block_logs, editor, kernels, project_settings, redaction, scheduler_loop, watchdog
 
     kernels.install()
     editor.install()
-    failures.install()
+    block_logs.install()
     project_settings.install()
     redaction.install()
     scheduler_loop.install()

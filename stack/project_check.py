@@ -12,7 +12,7 @@ from dotenv.parser import parse_stream
 from mage_server.schedules import INTERVALS, is_schedule
 from stack.env_example import MAGE_VARIABLES
 from stack.mage_process import StackError
-from stack.project_graph import FOLDER_OF_TYPE
+from stack.project_graph import FOLDER_OF_SHOWN_TYPE, FOLDER_OF_TYPE
 from workflows.ai_blocks.prompts import load_prompt
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import ENV_FILE, REPO_PATH, Settings, get_settings
@@ -74,7 +74,7 @@ def _yaml_mistakes(project: Path) -> Iterator[str]:
             continue
         if path.name == "triggers.yaml":
             yield from _trigger_mistakes(path, str(place), content)
-        elif path.parent.parent.name == "pipelines":
+        elif path.name == "metadata.yaml" and path != project / path.name:
             yield from _pipeline_mistakes(str(place), content)
 
 
@@ -106,7 +106,7 @@ def _pipeline_mistakes(place: str, content: Any) -> Iterator[str]:
 
 
 def _python_mistakes(project: Path) -> Iterator[str]:
-    for folder in FOLDER_OF_TYPE.values():
+    for folder in (*FOLDER_OF_TYPE.values(), *FOLDER_OF_SHOWN_TYPE.values()):
         for path in sorted((project / folder).glob("*.py")):
             try:
                 ast.parse(path.read_text(encoding="utf-8"))

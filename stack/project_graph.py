@@ -18,7 +18,9 @@ FOLDER_OF_TYPE = {
     "custom": "custom",
     "conditional": "conditionals",
 }
-SUFFIX_OF_LANGUAGE = {"python": ".py", "sql": ".sql"}
+# Blocks of the editor alone: a run leaves them out.
+FOLDER_OF_SHOWN_TYPE = {"chart": "charts", "markdown": "markdowns"}
+SUFFIX_OF_LANGUAGE = {"python": ".py", "sql": ".sql", "markdown": ".md"}
 STARTS, WAITS_FOR, DATA_PRODUCT = "starts", "waits for", "data product"
 
 
@@ -65,13 +67,19 @@ class Pipeline:
 
     @property
     def blocks(self) -> list[dict[str, Any]]:
-        """Blocks without the conditions."""
-        return list(self.metadata["blocks"])
+        """Blocks that a run executes, without the conditions."""
+        return [block for block in self.metadata["blocks"] if block["type"] in {*FOLDER_OF_TYPE, "global_data_product"}]
 
     @property
     def all_blocks(self) -> list[dict[str, Any]]:
-        """Blocks and conditions."""
-        return [*self.metadata["blocks"], *self.metadata["conditionals"]]
+        """Blocks that a run executes, and conditions."""
+        return [*self.blocks, *self.metadata["conditionals"]]
+
+    @property
+    def shown_blocks(self) -> list[dict[str, Any]]:
+        """Texts and charts, which only the editor shows."""
+        texts = [block for block in self.metadata["blocks"] if block["type"] in FOLDER_OF_SHOWN_TYPE]
+        return texts + list(self.metadata["widgets"])
 
     @property
     def schedule(self) -> str | None:
@@ -102,7 +110,7 @@ class Pipeline:
         """Return the source file of a block, None for a global data product."""
         if block["type"] == "global_data_product":
             return None
-        folder = self.project / FOLDER_OF_TYPE[block["type"]]
+        folder = self.project / (FOLDER_OF_TYPE | FOLDER_OF_SHOWN_TYPE)[block["type"]]
         return folder / f"{block['uuid']}{SUFFIX_OF_LANGUAGE[block['language']]}"
 
     def _calls(self, function: str) -> Iterator[ast.Call]:

@@ -1,6 +1,7 @@
 """The command `make up` as its user runs it: a process of its own, started again when it has ended."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,12 @@ class Up:
 
     Args:
         output: File that gets what the command prints.
+        project: Copy of this repository that is served.
     """
 
-    def __init__(self, output: Path):
+    def __init__(self, output: Path, project: Path = REPO_PATH):
         self._output = output
+        self._project = project
         self.process: subprocess.Popen | None = None
 
     @property
@@ -44,7 +47,12 @@ class Up:
         """Start and wait until it serves."""
         with self._output.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stack", "up"], cwd=REPO_PATH, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [sys.executable, "-m", "stack", "up"],
+                cwd=self._project,
+                env=os.environ | {"PYTHONPATH": str(self._project)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         wait_until(lambda: not self.is_running or "Serving." in self.printed, START_SECONDS)
         assert self.is_running, self.printed

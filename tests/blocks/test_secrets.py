@@ -31,13 +31,13 @@ def installed(mage: None) -> Iterator[None]:
     from mage_ai.data_preparation.logging.logger import DictLogger
     from mage_ai.data_preparation.models.variable import Variable
 
-    from mage_server import failures, redaction
+    from mage_server import block_logs, redaction
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DictLogger, "exception", DictLogger.exception)
         patch.setattr(Variable, "write_data", Variable.write_data)
         patch.setattr(Variable, "write_data_async", Variable.write_data_async)
-        failures.install()
+        block_logs.install()
         redaction.install()
         yield
 

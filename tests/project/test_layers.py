@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[tuple[str, ...], set[str]], ...] = (
         ("workflows/survival", "workflows/advice"),
         {"workflows/common", "workflows/ai_blocks", "workflows/sql_python"},
     ),
-    (tuple(FOLDER_OF_TYPE.values()), {"workflows", MAGE}),
+    ((*FOLDER_OF_TYPE.values(), "charts", "custom_templates"), {"workflows", MAGE}),
     (("mage_server",), {"workflows", MAGE}),
     (("stack",), {"workflows", "mage_server"}),
     (("evals", "benchmarks"), {"workflows", "mage_server", "stack"}),

@@ -48,13 +48,14 @@ class TestPipeline:
         assert len(re.findall(r"^\|.*\|.*\|$", run_book, re.MULTILINE)) > 4, "the head of the table and three cases"
 
     def test_every_block_has_its_file(self, pipeline):
-        for block in FOUND[pipeline].all_blocks:
+        for block in FOUND[pipeline].all_blocks + FOUND[pipeline].shown_blocks:
             path = FOUND[pipeline].block_file(block)
             assert path is None or path.is_file(), f"{block['uuid']}: {path} is missing"
 
     def test_edges_agree_both_ways(self, pipeline):
-        by_uuid = {block["uuid"]: block for block in FOUND[pipeline].blocks}
-        assert len(by_uuid) == len(FOUND[pipeline].blocks)
+        blocks = FOUND[pipeline].blocks + FOUND[pipeline].shown_blocks
+        by_uuid = {block["uuid"]: block for block in blocks}
+        assert len(by_uuid) == len(blocks)
         for uuid, block in by_uuid.items():
             for upstream in block["upstream_blocks"]:
                 assert uuid in by_uuid[upstream]["downstream_blocks"], f"{upstream} does not name {uuid}"
@@ -65,6 +66,28 @@ class TestPipeline:
 
     def test_it_has_no_cycle(self, pipeline):
         TopologicalSorter({block["uuid"]: block["upstream_blocks"] for block in FOUND[pipeline].blocks}).prepare()
+
+    def test_it_begins_with_a_text_about_it(self, pipeline):
+        first = FOUND[pipeline].metadata["blocks"][0]
+        assert (first["uuid"], first["type"]) == (f"about_{pipeline}", "markdown")
+        assert len(FOUND[pipeline].metadata["tags"]) == 1
+
+    def test_its_files_are_as_mage_writes_them(self, pipeline):
+        """What a save in the UI writes is what is committed."""
+        for path in FOUND[pipeline].folder.glob("*.yaml"):
+            text = path.read_text(encoding="utf-8")
+            assert yaml.dump(yaml.safe_load(text), allow_unicode=path.name == "metadata.yaml") == text, path.name
+
+    def test_its_forms_are_about_its_variables(self, pipeline):
+        path = FOUND[pipeline].folder / "interactions.yaml"
+        forms = yaml.safe_load(path.read_text(encoding="utf-8"))["blocks"] if path.is_file() else {}
+        for block, interactions in forms.items():
+            assert block in {one["uuid"] for one in FOUND[pipeline].blocks}
+            for interaction in interactions:
+                form = yaml.safe_load((REPO_PATH / "interactions" / interaction["uuid"]).read_text(encoding="utf-8"))
+                assert set(form["variables"]) <= set(FOUND[pipeline].metadata["variables"])
+                shown = {item["variable"] for row in form["layout"] for item in row}
+                assert shown == set(form["variables"]) == set(form["inputs"])
 
     def test_blocks_can_be_called_alone(self, pipeline):
         """Open-source Mage refuses a single-block call below a block that was never executed."""
@@ -79,7 +102,7 @@ class TestPipeline:
         assert len(names) == len(set(names)) > 0
         for trigger in FOUND[pipeline].triggers:
             assert trigger["status"] == "active"
-            assert "token" not in trigger
+            assert not trigger["token"]
             assert trigger["schedule_type"] in ("api", "time")
             assert (trigger["schedule_interval"] is None) == (trigger["schedule_type"] == "api")
             # Text here would stop the synchronisation of all triggers, and a missing one makes Mage rewrite the file.

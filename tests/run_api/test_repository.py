@@ -1,5 +1,7 @@
 """The two documented calls on this repository: answers, schemas, and whatever else a caller may send."""
 
+import shlex
+import subprocess
 from importlib.metadata import version
 from typing import Any
 
@@ -7,6 +9,7 @@ import jsonschema
 import pytest
 import requests
 import schemathesis
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -23,6 +26,7 @@ from mage_server.callable_blocks import CALLABLE_BLOCKS, PASSENGER_EXAMPLE
 from mage_server.run_api.handlers import API_VERSION
 from mage_server.run_api.schema import openapi_document, variables_schema
 from stack.mage_client import wait_until
+from workflows.common.settings import REPO_PATH
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES
 
 CALL = ("ml_training_and_inference", "online_inference")
@@ -152,6 +156,18 @@ class TestSchemas:
         for wrong in ({"age": 121}, {"pclass": 1.5}, {"sex": "x"}, {"fare": True}, {"cabin": "x" * 501}):
             assert not validator.is_valid(wrong)
             assert repository.call(*CALL, wrong).status_code == 422
+
+
+@pytest.mark.parametrize(("pipeline", "status"), [("ml_training_and_inference", "200"), ("llm_inference", "409")])
+def test_the_call_in_the_description_of_a_trigger_works(repository: RunningServer, pipeline: str, status: str):
+    """No framework is built here, so the second call is understood and has no answer."""
+    triggers = yaml.safe_load((REPO_PATH / "pipelines" / pipeline / "triggers.yaml").read_text())["triggers"]
+    description = next(trigger["description"] for trigger in triggers if trigger["name"] == "inference")
+    call = description[description.index("curl ") :].replace("http://127.0.0.1:6789", repository.url)
+    command = shlex.split(call.replace("$TOKEN", repository.token(pipeline, "inference")))
+    options = ["--silent", "--noproxy", "*", "--output", "-", "--write-out", "\n%{http_code}"]
+    answer = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert answer.splitlines()[-1] == status, answer
 
 
 class TestAnyInput:

@@ -157,6 +157,7 @@ def build_framework(
     framework = Framework(version=version, fingerprint=fingerprint, provenance=answer.provenance(), **content)
     write_text_atomically(folder / f"{version}.json", framework.model_dump_json())
     remove_old(folder.glob("*.json"), Retention(keep=KEPT_VERSIONS))
+    logger.info("Framework %s rests on %d groups and has %d rules", version, len(groups), len(framework.rules))
     return _as_output(framework)
 
 

@@ -181,6 +181,16 @@ def refresh_data_product(uuid: str, timeout_seconds: float, made_of: str, is_for
         ) from error
 
 
+def freshness(uuid: str, run_id: int) -> dict[str, str | bool]:
+    """Return when a run computed a global data product, until when it is fresh, and whether it is now; times in UTC."""
+    _ensure_session()
+    product, run = GlobalDataProduct.get(uuid, get_repo_path()), PipelineRun.query.get(run_id)
+    times = {"computed_at": run.completed_at, "fresh_until": product.next_run_at(run)}
+    return {name: f"{time:%Y-%m-%d %H:%M} UTC" for name, time in times.items()} | {
+        "is_fresh": not all(product.is_outdated(run))
+    }
+
+
 def _refresh(product: GlobalDataProduct, timeout_seconds: float, made_of: str, is_forced: bool) -> int:
     runs = product.pipeline_runs()
     completed = [run for run in runs if run.status == PipelineRun.PipelineRunStatus.COMPLETED]

@@ -36,6 +36,7 @@ def plan_items(count: Any, max_children: Any) -> dict[str, int]:
             "count %s makes %d items, of which %d are left out: max_children, a variable of this pipeline, is %d",
             *(count, number, number - items, items),
         )
+    logger.info("%s rows make %d items", count, items)
     return {"items": items, "left_out": number - items}
 
 
@@ -53,4 +54,6 @@ def in_order(outputs: Iterable[Mapping[str, Any]], key: str) -> list[Any]:
         outputs: One mapping per child, with its `index` and `key`.
         key: Key of the value to take.
     """
-    return [output[key] for output in sorted(outputs, key=lambda output: output["index"])]
+    values = [output[key] for output in sorted(outputs, key=lambda output: output["index"])]
+    logger.info("%d items have a %s", len(values), key)
+    return values

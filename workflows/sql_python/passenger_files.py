@@ -54,7 +54,9 @@ def load_passengers(source: str) -> pd.DataFrame:
         (f"line {line}", _raw_values(record, positions, number, has_decimal_commas=delimiter != ","))
         for number, (line, record) in enumerate(records, start=1)
     )
-    return validated(rows, place=place, labels={column.name: column.csv_name for column in COLUMNS})
+    passengers = validated(rows, place=place, labels={column.name: column.csv_name for column in COLUMNS})
+    logger.info("Read %d passengers from %s", len(passengers), place)
+    return passengers
 
 
 def fingerprint(source: str) -> str:

@@ -4,6 +4,7 @@ Every boundary uses the same rules, `COLUMNS`: the CSV (`load_passengers`), the 
 companies (`one_row_per_passenger`) and a single passenger sent by a caller (`parse_attributes`).
 """
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from workflows.common.errors import InvalidInputError, NotReadyError
+
+logger = logging.getLogger(__name__)
 
 Value = int | float | str | None
 
@@ -217,7 +220,9 @@ def from_core_users(outputs: object, block_uuid: str = "join_passengers_companie
     tables = outputs.get(block_uuid) if isinstance(outputs, Mapping) else None
     if not tables or not isinstance(tables[0], pd.DataFrame):
         raise NotReadyError("the data product core_users holds no table yet: run pipeline sql_python_workflow first")
-    return one_row_per_passenger(tables[0])
+    passengers = one_row_per_passenger(tables[0])
+    logger.info("The data product core_users has %d passengers", len(passengers))
+    return passengers
 
 
 def validated(rows: Iterable[tuple[str, Mapping[str, object]]], place: str, labels: Mapping[str, str]) -> pd.DataFrame:

@@ -45,6 +45,17 @@ def document_version(df: pd.DataFrame, number: str, models_dir: Path, tracking_u
     return as_block_output(html, number)
 
 
+def calibration(number: str, models_dir: Path, tracking_uri: str | None = None) -> pd.DataFrame:
+    """Return predicted and true shares of survivors of a version by bin; see `Evaluation.calibration`.
+
+    Raises:
+        ServiceError: MLflow cannot be used.
+    """
+    models = Registry(models_dir, tracking_uri)
+    version = models.get(number)
+    return Evaluation.from_texts(lambda path: models.read(version, path)).calibration()
+
+
 def _log_baselines(models: Registry, run_id: str, evaluation: Evaluation) -> None:
     done = models.children(run_id)
     for name in evaluation.scores["classifier"].unique():

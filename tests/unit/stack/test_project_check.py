@@ -55,13 +55,13 @@ def test_the_repository_has_none(project):
         ),
         (
             "pipelines/ingestion/triggers.yaml",
-            '"*/15 * * * *"',
-            '"*/15 * * *"',
-            "pipelines/ingestion/triggers.yaml, line 5: schedule_interval '*/15 * * *' of trigger every_15_minutes",
+            "'*/15 * * * *'",
+            "'*/15 * * *'",
+            "pipelines/ingestion/triggers.yaml, line 7: schedule_interval '*/15 * * *' of trigger every_15_minutes",
         ),
         (
             "pipelines/ingestion/triggers.yaml",
-            '"*/15 * * * *"',
+            "'*/15 * * * *'",
             "every quarter",
             "schedule_interval 'every quarter'",
         ),
