@@ -19,7 +19,6 @@ COPY --chown=mage:mage stack/setup.sh stack/
 COPY --chown=mage:mage requirements requirements
 RUN UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1 stack/setup.sh .venv requirements/local.lock
 COPY --chown=mage:mage . .
-RUN STATE_DIR=/tmp/state .venv/bin/python -m workflows.spark.warm_up && rm -rf /tmp/state
 
 # Beyond loopback, since the container's own loopback cannot be reached from outside it.
 ENV LISTEN_ADDRESS=0.0.0.0 PORT=6789 STATE_DIR=/state PATH=/app/.venv/bin:$PATH
