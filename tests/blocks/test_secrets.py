@@ -29,11 +29,13 @@ BLOCKS = {
 def installed(mage: None) -> Iterator[None]:
     """Mage as the launcher changes it."""
     from mage_ai.data_preparation.logging.logger import DictLogger
+    from mage_ai.data_preparation.models.block import Block
     from mage_ai.data_preparation.models.variable import Variable
 
     from mage_server import block_logs, redaction
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Block, "_redirect_streams", Block._redirect_streams)
         patch.setattr(DictLogger, "exception", DictLogger.exception)
         patch.setattr(Variable, "write_data", Variable.write_data)
         patch.setattr(Variable, "write_data_async", Variable.write_data_async)
