@@ -22,9 +22,10 @@ def loop(mage: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(BlockRun, "refresh", BlockRun.refresh)
     monkeypatch.setattr(PipelineRun, "create_block_runs", PipelineRun.create_block_runs)
     scheduler_loop._read_block_runs_once_a_look()
-    # Other tests leave runs that never start.
-    for run in PipelineRun.query.filter(PipelineRun.status == PipelineRun.PipelineRunStatus.INITIAL):
-        run.update(status=PipelineRun.PipelineRunStatus.CANCELLED)
+    # Other tests leave runs that never end.
+    statuses = PipelineRun.PipelineRunStatus
+    for run in PipelineRun.query.filter(PipelineRun.status.in_([statuses.INITIAL, statuses.RUNNING])):
+        run.update(status=statuses.CANCELLED)
     yield scheduler_loop
     db_connection.session().expire_on_commit = True
 
