@@ -26,6 +26,7 @@ from multiprocessing.managers import SyncManager
 from typing import Any
 
 from mage_ai.data_preparation.repo_manager import get_repo_config
+from mage_ai.orchestration.db import db_connection, engine
 from mage_ai.orchestration.queue import process_queue
 from mage_ai.orchestration.queue.config import QueueConfig, QueueType
 from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue, QueueStatus, Worker
@@ -152,6 +153,9 @@ class SingleJobQueue:
 
 def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) -> None:
     """Start one worker per queued job, at most `size` at a time, until the scheduler process ends."""
+    # A worker that used or closed the scheduler's own connections would break them.
+    inherited = db_connection.session, engine.pool
+    engine.dispose(close=False)
     # A worker's collector would otherwise write to, and so copy, every page that holds an object of this process.
     gc.freeze()
     workers: list[Worker] = []
@@ -168,6 +172,7 @@ def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) ->
             worker = Worker(SingleJobQueue(queue.get_nowait()), job_dict)
             worker.start()
             workers.append(worker)
+    del inherited
 
 
 def install() -> None:
