@@ -5,6 +5,7 @@ such a service ends by itself after a time without requests. Each start makes a 
 to `/health` must send: other users of the machine and pages in a browser can reach the port, but not the key's file.
 """
 
+import argparse
 import logging
 import os
 import re
@@ -97,6 +98,17 @@ def ensure_service(service: LocalService, idle_exit_seconds: int = IDLE_EXIT_SEC
             # A service that the stack started for as long as it runs keeps running that long.
             idle_exit_seconds = record.get("idle_exit_seconds", idle_exit_seconds)
         return _start(service, idle_exit_seconds)
+
+
+def service_arguments(description: str | None) -> argparse.Namespace:
+    """Return `port`, `key` and `idle_exit_seconds`, which every service's module is started with."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--key-file", type=Path, required=True, help="holds the key that requests must send")
+    parser.add_argument("--idle-exit-seconds", type=float, default=0, help="0 is never")
+    arguments = parser.parse_args()
+    arguments.key = arguments.key_file.read_text(encoding="utf-8")
+    return arguments
 
 
 def running_service(service: LocalService) -> str | None:

@@ -3,7 +3,6 @@
 Run as `python -m workflows.ingestion.sample_api --port 8080 --key-file FILE`.
 """
 
-import argparse
 import asyncio
 import hmac
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tornado.web import Application, HTTPError, RequestHandler
 
+from workflows.common.local_services import service_arguments
 from workflows.common.settings import get_settings
 
 
@@ -94,10 +94,5 @@ async def serve(port: int, key: str, idle_exit_seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--key-file", type=Path, required=True, help="holds the key that requests must send")
-    parser.add_argument("--idle-exit-seconds", type=float, default=0)
-    arguments = parser.parse_args()
-    key = arguments.key_file.read_text(encoding="utf-8")
-    asyncio.run(serve(arguments.port, key, arguments.idle_exit_seconds))
+    arguments = service_arguments(__doc__)
+    asyncio.run(serve(arguments.port, arguments.key, arguments.idle_exit_seconds))

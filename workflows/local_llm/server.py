@@ -5,7 +5,6 @@ that `LOCAL_MODEL_PATH` names. `/health` answers 200 once the model is loaded, 5
 llama.cpp does not look at `Host`: a page that rebinds its name to this machine has no key either.
 """
 
-import argparse
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import Any
 import requests
 
 from workflows.common.http import local_get
+from workflows.common.local_services import service_arguments
 from workflows.common.settings import get_settings
 from workflows.local_llm.model import local_model_name, local_model_path
 
@@ -34,20 +34,15 @@ POLL_SECONDS = 2.0
 
 def main() -> None:
     """Serve until a signal, or until no request came for the given time."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--key-file", type=Path, required=True, help="holds the key that requests must send")
-    parser.add_argument("--idle-exit-seconds", type=float, default=0, help="0 is never")
-    arguments = parser.parse_args()
+    arguments = service_arguments(__doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
     settings = get_settings()
-    key = arguments.key_file.read_text(encoding="utf-8")
-    server = _start(local_model_path(settings), local_model_name(settings), arguments.port, key)
+    server = _start(local_model_path(settings), local_model_name(settings), arguments.port, arguments.key)
     # The default action ends the process at once; a normal shutdown waits for the running requests.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _serve(server.listening_address, key, arguments.idle_exit_seconds)
+    _serve(server.listening_address, arguments.key, arguments.idle_exit_seconds)
     os._exit(0)
 
 

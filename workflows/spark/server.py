@@ -4,7 +4,6 @@ It listens on 127.0.0.1 and asks for the key. Its jobs run in the server itself,
 name. The process becomes Spark's JVM, so that there is one process to watch and to end.
 """
 
-import argparse
 import hashlib
 import importlib.util
 import logging
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from workflows.common.local_services import LocalService
+from workflows.common.local_services import LocalService, service_arguments
 from workflows.common.settings import Settings, get_settings
 from workflows.spark.config import conf_folder, describe, server_environment, server_settings
 from workflows.spark.java import find_java
@@ -76,11 +75,7 @@ def spark_home(settings: Settings) -> Path:
 
 def main() -> None:
     """Become the server; with a time limit, a child process asks it to end when no client was there for so long."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--key-file", type=Path, required=True, help="holds the key that clients must send")
-    parser.add_argument("--idle-exit-seconds", type=float, default=0, help="0 is never")
-    arguments = parser.parse_args()
+    arguments = service_arguments(__doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
     settings = get_settings()
@@ -91,7 +86,7 @@ def main() -> None:
     # Spark takes an empty variable for a value.
     environment = {name: value for name, value in os.environ.items() if value and name not in CLIENT_VARIABLES}
     environment |= server_environment(settings, find_java(settings).home, home)
-    environment[KEY_VARIABLE] = arguments.key_file.read_text(encoding="utf-8")
+    environment[KEY_VARIABLE] = arguments.key
     server = psutil.Process()
     if arguments.idle_exit_seconds and os.fork() == 0:
         end_when_idle(server, arguments.port, arguments.idle_exit_seconds)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from workflows.sql_python.passengers import COLUMN_NAMES, KEY
-from workflows.survival import registry
+from workflows.survival import registry, training_log
 from workflows.survival.artifact import UnusableVersionError
 from workflows.survival.card import CARD_FILE, as_block_output, model_card
 from workflows.survival.evaluation import MODEL, Evaluation
@@ -61,4 +61,4 @@ def _log_baselines(models: Registry, run_id: str, evaluation: Evaluation) -> Non
     for name in evaluation.scores["classifier"].unique():
         if name != MODEL and name not in done:
             with models.run(name, parent=run_id) as child:
-                models.log(child, {"classifier": name}, registry.metrics_of(evaluation, name), {})
+                models.log(child, {"classifier": name}, training_log.metrics_of(evaluation, name), {})

@@ -8,10 +8,8 @@ kept champion; `MLFLOW_TRACKING_URI` names a server.
 
 import json
 import logging
-import os
 import platform
 import tempfile
-import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,17 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-# MLflow reports its use to its makers unless told not to.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Processes that Mage forks would share the connections of a pool, which SQLite forbids.
-os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-# By default a request to a server that is down takes minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-
-
-import mlflow.pyfunc
 import pandas as pd
 from alembic.util import CommandError
 from filelock import FileLock, Timeout
@@ -39,19 +26,15 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
-from mlflow.utils.git_utils import get_git_commit
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
-from sklearn.pipeline import Pipeline
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from workflows.common.errors import NotReadyError, ServiceError
 from workflows.common.redaction import redact
-from workflows.common.settings import REPO_PATH
 from workflows.survival import artifact
 from workflows.survival.artifact import ARTIFACT_FILE, UnusableVersionError, Version
 from workflows.survival.champion import keep_champion, kept_champion
-from workflows.survival.evaluation import METRICS, Evaluation
+from workflows.survival.training_log import MODEL_FOLDER
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -61,7 +44,6 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.(data|t
 NAME = "survival"
 CHAMPION, CHALLENGER = "champion", "challenger"
 DATABASE_FILE = "mlflow.db"
-MODEL_FOLDER = "model"
 RECORD_FILE = "training.json"
 # Tags of a version. An unset one does not exist.
 FINGERPRINT = "fingerprint"
@@ -390,19 +372,6 @@ class Registry:
             ) from None
 
 
-def metrics_of(evaluation: Evaluation, classifier: str) -> list[Metric]:
-    """Return the scores of a classifier: each fold as a step of `<split>/<metric>`, and their mean and spread."""
-    now = int(time.time() * 1000)
-    metrics = []
-    for split, folds in evaluation.folds_of(classifier).groupby("split", sort=False):
-        for name in METRICS:
-            scores = folds[name]
-            metrics += [Metric(f"{split}/{name}", float(score), now, step) for step, score in enumerate(scores)]
-            metrics.append(Metric(f"{split}/{name}_mean", float(scores.mean()), now, 0))
-            metrics.append(Metric(f"{split}/{name}_spread", float(scores.std(ddof=0)), now, 0))
-    return metrics
-
-
 def run_of(version: ModelVersion) -> str:
     """Return the id of the run that trained a version.
 
@@ -430,36 +399,3 @@ def was_replaced_by_hand(version: ModelVersion) -> bool:
     if CHAMPION in version.aliases:
         return False
     return ROLLED_BACK in version.tags or (PROMOTED in version.tags and REPLACED_BY not in version.tags)
-
-
-def source_tags() -> dict[str, str]:
-    """Return the tags by which MLflow shows where a run comes from; without git there is no commit."""
-    commit = get_git_commit(str(REPO_PATH))
-    return {MLFLOW_SOURCE_NAME: "train_survival_model", **({MLFLOW_GIT_COMMIT: commit} if commit else {})}
-
-
-def mlflow_model(pipeline: Pipeline, passengers: pd.DataFrame, libraries: Mapping[str, str]) -> dict[str, str]:
-    """Return the files of the model in MLflow's format, with signature and input example, by path.
-
-    `mlflow.pyfunc.save_model` writes the same, but takes a second to compare the requirements with what is installed.
-
-    Args:
-        pipeline: The fitted pipeline.
-        passengers: A few passengers: attribute columns, numbers as floats.
-        libraries: Release of each library that is needed.
-    """
-    predicted = artifact.MLflowModel(pipeline).predict(passengers)
-    model = Model(signature=infer_signature(passengers, predicted))
-    mlflow.pyfunc.add_to_model(model, loader_module=artifact.__name__, data=ARTIFACT_FILE)
-    model.saved_input_example_info = {
-        "artifact_path": "input_example.json",
-        "type": "dataframe",
-        "pandas_orient": "split",
-    }
-    texts = {
-        "MLmodel": model.to_yaml(),
-        ARTIFACT_FILE: json.dumps(artifact.to_dict(pipeline)),
-        "input_example.json": passengers.to_json(orient="split", index=False),
-        "requirements.txt": "".join(f"{name}=={release}\n" for name, release in libraries.items()),
-    }
-    return {f"{MODEL_FOLDER}/{path}": text for path, text in texts.items()}

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from workflows.common.errors import InvalidInputError
 from workflows.sql_python import passengers
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, ATTRIBUTES, COLUMN_NAMES, KEY, TARGET
-from workflows.survival import registry
+from workflows.survival import registry, training_log
 from workflows.survival.artifact import UnusableVersionError
 from workflows.survival.checks import CheckResult, check_data, profile
 from workflows.survival.evaluation import MODEL, Evaluation, evaluate
@@ -166,15 +166,15 @@ def _register(
     releases = {name: release for name, release in record["libraries"].items() if name != "python"}
     reasons = record["promotion"]["reasons"]
     tags = {name: record[name] for name in ("data_sha256", "code_sha256", "fingerprint")}
-    with models.run("training", registry.source_tags()) as run_id:
+    with models.run("training", training_log.source_tags()) as run_id:
         models.log(
             run_id,
             {**asdict(parameters), **record["evaluation"], "rows": record["rows"], "survivors": record["survivors"]},
-            registry.metrics_of(evaluation, MODEL),
+            training_log.metrics_of(evaluation, MODEL),
             {**tags, "promotion": "; ".join(reasons) or "accepted"},
         )
         models.log_data(run_id, df, record["source"], record["data_sha256"][:32])
-        texts = registry.mlflow_model(pipeline, example, releases) | evaluation.to_texts()
+        texts = training_log.mlflow_model(pipeline, example, releases) | evaluation.to_texts()
         models.log_texts(run_id, texts | {registry.RECORD_FILE: json.dumps(record, indent=2)})
         return models.add_version(run_id, record["fingerprint"], reasons)
 

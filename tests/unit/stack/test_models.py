@@ -5,7 +5,7 @@ from sklearn.pipeline import Pipeline
 
 from stack import models as commands
 from workflows.common.settings import Settings
-from workflows.survival import registry
+from workflows.survival import registry, training_log
 from workflows.survival.champion import load_champion
 from workflows.survival.registry import DATABASE_FILE, Metric, Registry
 
@@ -27,7 +27,7 @@ def three(models: Registry, pipeline: Pipeline, titanic) -> Registry:
             means = [Metric(f"stratified/{name}_mean", 0.8123, 0, 0) for name in commands.METRICS]
             models.log(run_id, {}, means, {})
             if number != "1":
-                models.log_texts(run_id, registry.mlflow_model(pipeline, titanic.head(1), {}))
+                models.log_texts(run_id, training_log.mlflow_model(pipeline, titanic.head(1), {}))
             models.add_version(run_id, "f", rejected)
     models.client.set_registered_model_alias(registry.NAME, registry.CHAMPION, "1")
     models.promote("2")

@@ -14,7 +14,7 @@ from mage_server.champion_watch import ChampionWatch
 from workflows.common.errors import NotReadyError, ServiceError
 from workflows.common.settings import Settings
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, ATTRIBUTES
-from workflows.survival import registry
+from workflows.survival import registry, training_log
 from workflows.survival.artifact import ARTIFACT_FILE, UnusableVersionError
 from workflows.survival.champion import CHAMPION_FILE, kept_champion, load_champion
 from workflows.survival.registry import DATABASE_FILE, Registry, was_replaced_by_hand
@@ -39,7 +39,7 @@ def add(models: Registry, pipeline: Pipeline, example: pd.DataFrame) -> Add:
 
     def call(fingerprint: str = "f", rejected: tuple[str, ...] = ()) -> str:
         with models.run("training") as run_id:
-            models.log_texts(run_id, registry.mlflow_model(pipeline, example, {"xgboost": "3.2.0"}))
+            models.log_texts(run_id, training_log.mlflow_model(pipeline, example, {"xgboost": "3.2.0"}))
             return models.add_version(run_id, fingerprint, rejected)
 
     return call
