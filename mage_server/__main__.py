@@ -44,7 +44,9 @@ def main() -> None:
     redaction.install()
     scheduler_loop.install()
     watchdog.install()
-    from mage_ai.server.server import start_server
+    from mage_ai.orchestration.db import set_db_schema
+    from mage_ai.orchestration.db.database_manager import database_manager
+    from mage_ai.server import server
     from mage_ai.server.setup import initialize_globals
     from mage_ai.shared.constants import ENV_VAR_INSTANCE_TYPE, InstanceType
 
@@ -52,9 +54,13 @@ def main() -> None:
 
     RunApiExtension(project, host).install()
     initialize_globals()
+    # Otherwise the scheduler's process does it, and the server sleeps five seconds, which can be too long or too short.
+    set_db_schema()
+    database_manager.run_migrations()
+    server.sleep = lambda _: None
     instance_type = os.getenv(ENV_VAR_INSTANCE_TYPE, InstanceType.SERVER_AND_SCHEDULER)
     try:
-        start_server(host=host, port=arguments.port, project=str(project), instance_type=instance_type)
+        server.start_server(host=host, port=arguments.port, project=str(project), instance_type=instance_type)
     except (KeyboardInterrupt, asyncio.CancelledError):
         logger.info("Stopped")
 

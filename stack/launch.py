@@ -125,12 +125,12 @@ def _running(settings: Settings, console: Console) -> Iterator[Stack]:
         for service in _required_services(settings):
             with console.step(f"Starting the local {service.name.replace('_', ' ')}"):
                 ensure_service(service, idle_exit_seconds=0)
+        say_model(settings, console)
         with console.step("Starting Mage's server and scheduler"):
             server.wait_until_up()
             _wait_until_triggers_are_read(database, server)
         if settings.spark_remote is None:
             spark.start()
-        say_model(settings, console)
         if server.needs_sign_in and not server.checks_roles:
             say_roles(database.user_count(), console)
         yield Stack(settings, secrets, server, client, database, started_at)
