@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -12,7 +11,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.dummy import DummyClassifier
-from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -20,8 +18,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
-from xgboost import XGBClassifier
 
+from workflows.common.parallel import map_in_processes
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET, travel_groups
 from workflows.survival.features import deck_of, title_of
 from workflows.survival.training import Parameters, fit
@@ -72,53 +70,23 @@ def _titles_and_decks(X: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"title": title, "deck": deck}).fillna("").astype(str)
 
 
-def _missing_as_nan(X: pd.DataFrame) -> pd.DataFrame:
-    return X.astype(object).where(X.notna(), np.nan)
-
-
-def _one_hot(strategy: str) -> Pipeline:
-    """Impute missing values of text columns with the given strategy, then one-hot encode; unknown values are all 0."""
-    return make_pipeline(
-        FunctionTransformer(_missing_as_nan),
-        SimpleImputer(strategy=strategy, fill_value="", keep_empty_features=True),
-        OneHotEncoder(handle_unknown="ignore"),
-    )
-
-
 def _logistic_regression() -> Pipeline:
     """Baseline: logistic regression on every attribute but the ticket, with the usual encoding."""
 
     def numbers(*steps: BaseEstimator) -> Pipeline:
         return make_pipeline(*steps, SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
 
+    def categories(*steps: BaseEstimator) -> Pipeline:
+        # A missing value is a category of its own, and a value that was not seen is none.
+        return make_pipeline(*steps, OneHotEncoder(handle_unknown="ignore"))
+
     encoded: ColumnTransformer = make_column_transformer(
         (numbers(), ["age", "sibsp", "parch"]),
         (numbers(FunctionTransformer(np.log1p)), ["fare"]),
-        (_one_hot("most_frequent"), ["pclass", "sex", "embarked"]),
-        (
-            make_pipeline(FunctionTransformer(_titles_and_decks), OneHotEncoder(handle_unknown="ignore")),
-            ["_name", "cabin"],
-        ),
+        (categories(), ["pclass", "sex", "embarked"]),
+        (categories(FunctionTransformer(_titles_and_decks)), ["_name", "cabin"]),
     )
     return make_pipeline(encoded, LogisticRegression(max_iter=1000))
-
-
-def _demo_features(passengers: int) -> Pipeline:
-    """Baseline: XGBoost with default parameters on one-hot encoded names, tickets and cabins.
-
-    This is a common approach to the data set. A name is useless for a held-out passenger; it only seems useful if
-    duplicate rows of one passenger are in both parts of a split.
-    """
-    encoded: ColumnTransformer = make_column_transformer(
-        (SimpleImputer(strategy="median"), ["pclass", "age", "sibsp", "parch", "fare"]),
-        (_one_hot("most_frequent"), ["sex", "_name", "ticket", "cabin", "embarked"]),
-        # More than a thousand columns, nearly all 0: a dense matrix would take most of the evaluation's time.
-        sparse_threshold=1.0,
-    )
-    # XGBoost splits off no fewer than four rows, since `min_child_weight` is 1 and the Hessian of a row at most 1/4.
-    # Without the values that fewer rows have, it builds the same trees in a third of the time.
-    share = 3.5 / passengers
-    return make_pipeline(encoded, VarianceThreshold(share * (1 - share)), XGBClassifier(n_jobs=1))
 
 
 # Each function fits a classifier on a training part, with its imputation and encoding.
@@ -126,7 +94,6 @@ BASELINES: Mapping[str, Fit] = {
     "majority class": lambda X, y: DummyClassifier(strategy="prior").fit(X, y),
     "sex only": lambda X, y: SexOnly().fit(X, y),
     "logistic regression": lambda X, y: _logistic_regression().fit(X, y),
-    "demo features": lambda X, y: _demo_features(len(X)).fit(X, y),
 }
 METRICS: Mapping[str, Callable[[Outcomes, Probabilities], float]] = {
     "accuracy": lambda y, p: float(np.mean((p >= 0.5) == y)),
@@ -295,14 +262,14 @@ def cross_validation_folds(df: pd.DataFrame, folds: int, repeats: int, seed: int
 
 
 def evaluate(
-    df: pd.DataFrame, parameters: Parameters, folds: int = 5, repeats: int = 5, workers: int = 2
+    df: pd.DataFrame, parameters: Parameters, folds: int = 5, repeats: int = 5, processes: int = 2
 ) -> Evaluation:
     """Cross-validate the model with `parameters` and the baselines; see `cross_validate`.
 
     `parameters.seed` is also the seed of the folds.
     """
     classifiers = {MODEL: lambda X, y: fit(X, y, parameters), **BASELINES}
-    return cross_validate(df, classifiers, folds=folds, repeats=repeats, seed=parameters.seed, workers=workers)
+    return cross_validate(df, classifiers, folds=folds, repeats=repeats, seed=parameters.seed, processes=processes)
 
 
 def cross_validate(
@@ -312,7 +279,7 @@ def cross_validate(
     folds: int = 5,
     repeats: int = 5,
     seed: int = 0,
-    workers: int = 2,
+    processes: int = 2,
 ) -> Evaluation:
     """Fit the classifiers on each training part, and score them on the held-out fold.
 
@@ -326,7 +293,7 @@ def cross_validate(
         folds: Number of folds.
         repeats: How often the folds of each split are drawn, with a different seed each time.
         seed: Seed of the folds.
-        workers: Number of threads; the result does not depend on it.
+        processes: Number of processes; the result does not depend on it.
 
     Raises:
         ValueError: no classifier is named `MODEL`.
@@ -356,13 +323,9 @@ def cross_validate(
                 )
         return scores, predictions
 
-    # Each worker fits with one thread: nested thread pools would be ten times slower. The limit of the linear algebra
-    # library applies to the process, that of OpenMP to each thread.
-    with (
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(workers, initializer=lambda: threadpool_limits(1, user_api="openmp")) as executor,
-    ):
-        results = list(executor.map(run, cross_validation_folds(df, folds, repeats, seed)))
+    # Each process fits with one thread: nested thread pools would be ten times slower.
+    with threadpool_limits(1):
+        results = map_in_processes(run, list(cross_validation_folds(df, folds, repeats, seed)), processes)
     return Evaluation(
         scores=pd.DataFrame([score for scores, _ in results for score in scores]),
         predictions=pd.concat([predictions for _, predictions in results], ignore_index=True),

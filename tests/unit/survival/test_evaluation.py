@@ -1,10 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import Pipeline
 
 from workflows.sql_python.passengers import ATTRIBUTE_NAMES, travel_groups
 from workflows.survival.evaluation import (
@@ -44,7 +42,7 @@ def test_folds_are_disjoint_complete_and_grouped_by_ticket(titanic: pd.DataFrame
 
 def test_model_beats_every_baseline_in_both_splits(evaluation: Evaluation) -> None:
     table = evaluation.table().set_index(["split", "classifier"])
-    assert list(BASELINES) == ["majority class", "sex only", "logistic regression", "demo features"]
+    assert list(BASELINES) == ["majority class", "sex only", "logistic regression"]
     assert list(table.index) == [(s, c) for s in ("stratified", "grouped") for c in ("model", *BASELINES)]
     for split in ("stratified", "grouped"):
         for baseline in BASELINES:
@@ -63,8 +61,6 @@ def test_metrics_are_plausible(evaluation: Evaluation) -> None:
     assert table.loc[("stratified", "majority class"), "accuracy"] == pytest.approx(0.616, abs=0.001)
     assert table.loc[("stratified", "sex only"), "accuracy"] == pytest.approx(0.787, abs=0.001)
     assert 0.81 < table.loc[("stratified", "logistic regression"), "accuracy"] < 0.83
-    # The same features reach 0.955 if copies of a passenger are in both parts of the split.
-    assert 0.79 < table.loc[("stratified", "demo features"), "accuracy"] < 0.83
     assert (table[[f"{metric}_spread" for metric in METRICS]] < 0.1).all(axis=None)
 
 
@@ -164,14 +160,6 @@ def test_metrics_are_those_of_scikit_learn(name: str) -> None:
     assert METRICS[name](outcomes, probability) == pytest.approx(theirs[name], rel=1e-12)
 
 
-def test_rare_values_do_not_change_the_demo_features(titanic: pd.DataFrame) -> None:
-    X, y = titanic[list(ATTRIBUTE_NAMES)], titanic["survived"].to_numpy()
-    fast = BASELINES["demo features"](X.head(600), y[:600])
-    every = Pipeline([step for step in fast.steps if step[0] != "variancethreshold"])
-    slow = clone(every).fit(X.head(600), y[:600])
-    np.testing.assert_array_equal(fast.predict_proba(X.tail(291)), slow.predict_proba(X.tail(291)))
-
-
 def test_an_evaluation_is_read_as_it_was_written(evaluation: Evaluation) -> None:
     texts = evaluation.to_texts()
     again = Evaluation.from_texts(texts.__getitem__)
@@ -186,8 +174,8 @@ def test_baselines_predict_unseen_values(titanic: pd.DataFrame) -> None:
         assert 0 <= fit_baseline(X, y).predict_proba(stranger)[0, 1] <= 1, name
 
 
-def test_threads_do_not_change_the_result(titanic: pd.DataFrame) -> None:
-    one, two = (evaluate(titanic.head(200), Parameters(), folds=2, repeats=1, workers=workers) for workers in (1, 2))
+def test_processes_do_not_change_the_result(titanic: pd.DataFrame) -> None:
+    one, two = (evaluate(titanic.head(200), Parameters(), folds=2, repeats=1, processes=count) for count in (1, 2))
     assert one.to_texts() == two.to_texts()
 
 
