@@ -18,6 +18,7 @@ import gc
 import multiprocessing
 import os
 import queue as queues
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -131,6 +132,8 @@ def _watch_parent(parent_pid: int) -> None:
     def watch() -> None:
         while os.getppid() == parent_pid:
             time.sleep(1)
+        # The folder of its socket, which nobody else removes.
+        shutil.rmtree(multiprocessing.util.get_temp_dir(), ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()

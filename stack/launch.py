@@ -135,15 +135,23 @@ def _running(settings: Settings, console: Console) -> Iterator[Stack]:
             say_roles(database.user_count(), console)
         yield Stack(settings, secrets, server, client, database, started_at)
     finally:
-        # A second Ctrl-C must not interrupt stopping.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with console.step("Stopping Mage and the local services"):
+        with _uninterrupted(), console.step("Stopping Mage and the local services"):
             server.stop()
             stop_services()
             if spark.is_alive():
                 spark.join()
                 stop_services()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let a second Ctrl-C not interrupt stopping; what this process starts later must not ignore signals, too."""
+    earlier = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def keep_running(stack: Stack, console: Console) -> None:

@@ -90,7 +90,9 @@ def server_settings(settings: Settings, port: int) -> dict[str, str]:
             # Other users of the machine reach 127.0.0.1 too: the ports for its own parts ask for a key of theirs.
             "spark.authenticate": "true",
             "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.extraJavaOptions": " ".join(JAVA_OPTIONS),
+            "spark.driver.extraJavaOptions": " ".join(
+                (*JAVA_OPTIONS, f'"-Djava.io.tmpdir={scratch_folder(settings)}"')
+            ),
             "spark.driver.host": "127.0.0.1",
             # Hadoop sets the modes of its files itself, whatever the process's umask says.
             "spark.hadoop.fs.permissions.umask-mode": "077",
@@ -104,6 +106,11 @@ def server_settings(settings: Settings, port: int) -> dict[str, str]:
     if "spark.executor.instances" in theirs:
         ours.pop("spark.dynamicAllocation.enabled", None)
     return {name: value for name, value in ours.items() if name not in theirs} | fixed
+
+
+def scratch_folder(settings: Settings) -> Path:
+    """Return where the server of this machine keeps its temporary files; it does not remove all of them at its end."""
+    return settings.state_dir / "spark-scratch"
 
 
 def server_environment(settings: Settings, java_home: Path, spark_home: Path) -> dict[str, str]:

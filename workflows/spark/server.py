@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 import socket
 import time
 from importlib.metadata import version
@@ -18,7 +19,7 @@ import psutil
 
 from workflows.common.local_services import LocalService, service_arguments
 from workflows.common.settings import Settings, get_settings
-from workflows.spark.config import conf_folder, describe, server_environment, server_settings
+from workflows.spark.config import conf_folder, describe, scratch_folder, server_environment, server_settings
 from workflows.spark.java import find_java
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
     settings = get_settings()
+    scratch = scratch_folder(settings)
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
     home = spark_home(settings)
     command = [str(home / "bin" / "spark-submit"), "--class", SERVER_CLASS]
     for name, value in server_settings(settings, arguments.port).items():

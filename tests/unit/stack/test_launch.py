@@ -1,9 +1,11 @@
+import signal
+
 """What the command line says about the language model and the users when it starts."""
 
 import pytest
 
 from stack.console import Console
-from stack.launch import say_model, say_roles
+from stack.launch import _uninterrupted, say_model, say_roles
 from workflows.common.settings import Settings
 
 
@@ -45,3 +47,10 @@ def test_a_second_user_without_roles_is_a_warning(said):
     say_roles(2, Console())
     assert said[0].startswith("Warning: There are 2 users")
     assert "REQUIRE_USER_PERMISSIONS=1" in said[0]
+
+
+def test_what_is_started_after_a_stop_can_be_ended() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with _uninterrupted():
+        assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) == before
