@@ -1,6 +1,6 @@
-import signal
+"""What a start says about the language model and the users, and how a stop treats signals."""
 
-"""What the command line says about the language model and the users when it starts."""
+import signal
 
 import pytest
 
