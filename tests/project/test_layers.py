@@ -1,4 +1,4 @@
-"""The layers of the code: which folder may import which. The table of folders in README.md lists the same."""
+"""The layers of the code: which folder may import which. The list of folders in README.md lists the same."""
 
 import ast
 import re
@@ -67,12 +67,11 @@ def imports_of(folder: str) -> dict[str, set[str]]:
     return imports
 
 
-def folder_table() -> dict[str, str]:
-    """Return the cell "may import" of each folder in README.md, in the order of the table."""
+def folder_list() -> dict[str, str]:
+    """Return what README.md says each folder imports, in the order of its list."""
     readme = (REPO_PATH / "README.md").read_text(encoding="utf-8")
-    rows = re.search(r"^\| folder \| what is in it \| may import \|\n\|.*\n((?:\|.*\n)+)", readme, re.MULTILINE)[1]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
-    return {folder: imports for folders, _, imports in cells for folder in FOLDER.findall(folders)}
+    items = re.findall(r"^- ((?:`[\w/]+/` ?)+): (.*(?:\n  .*)*)", readme, re.MULTILINE)
+    return {folder: text.partition("Imports:")[2] for folders, text in items for folder in FOLDER.findall(folders)}
 
 
 def test_a_layer_may_import_only_from_lower_layers():
@@ -121,7 +120,7 @@ def test_imports_are_found_in_every_form():
 def test_the_readme_lists_the_same_layers():
     found = {
         folder: {*FOLDER.findall(imports), *([MAGE] if MAGE in imports else [])}
-        for folder, imports in folder_table().items()
+        for folder, imports in folder_list().items()
         if imports
     }
     assert found == MAY_IMPORT
@@ -132,4 +131,4 @@ def test_the_readme_lists_every_folder(tracked_files):
     names = {path.relative_to(REPO_PATH).parts for path in tracked_files}
     folders = {name[0] for name in names if len(name) > 1 and not name[0].startswith(".")} - {"workflows"}
     folders |= {"/".join(name[:2]) for name in names if name[0] == "workflows" and len(name) > 2}
-    assert set(folder_table()) == folders
+    assert set(folder_list()) == folders
