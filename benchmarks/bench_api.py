@@ -22,12 +22,12 @@ from typing import Any
 
 import psutil
 import requests
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.servers import RunningServer, copy_repository, mage_command, run_api_command, start_server
 from benchmarks.tables import markdown_table, show
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
+from stack.console import Console
 from stack.mage_client import wait_until
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH
@@ -76,9 +76,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.smoke:
         arguments.rounds, arguments.seconds = 1, 0.5
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console()
     with tempfile.TemporaryDirectory(prefix="bench-api-") as folder, contextlib.ExitStack() as stack:
-        console.print(f"Mage {version('mage-ai')}, {os.cpu_count()} cores, {arguments.rounds} rounds; starting ...")
+        console.say(f"Mage {version('mage-ai')}, {os.cpu_count()} cores, {arguments.rounds} rounds; starting ...")
         targets = _start_servers(Path(folder), arguments.python.absolute(), stack)
         results: Results = {}
         for target in targets:
@@ -93,7 +93,7 @@ def main() -> None:
                         # Its background work must not slow down the next server.
                         time.sleep(3 if target.name == RECORD_ON else 0.2)
         for clients in CLIENTS:
-            show(_table(results, clients, arguments.seconds), console)
+            show(_table(results, clients, arguments.seconds), console.rich)
         _print_verdicts(console, results)
         with _others_paused(targets[1], targets):
             _measure_statuses(console, targets[1])
@@ -232,8 +232,8 @@ def _print_verdicts(console: Console, results: Results) -> None:
     for name, limit in TARGETS.items():
         p50 = statistics.median(_p50_ratios(results, name, 1))
         rate = statistics.median(_rate_ratios(results, name, 16))
-        console.print(f"{name}: p50 is {p50:.2f} × FastAPI's, target at most {limit}: {_verdict(p50 <= limit)}")
-        console.print(
+        console.say(f"{name}: p50 is {p50:.2f} × FastAPI's, target at most {limit}: {_verdict(p50 <= limit)}")
+        console.say(
             f"{name}: calls/s with 16 clients is {rate:.2f} × FastAPI's, target at least 0.5: {_verdict(rate >= 0.5)}"
         )
 
@@ -254,7 +254,7 @@ def _measure_statuses(console: Console, target: Target) -> None:
             session.get(f"http://{target.host}:{target.port}/api/statuses", timeout=30)
             seconds.append(time.monotonic() - begin)
             time.sleep(0.1)
-    console.print(
+    console.say(
         "/api/statuses while 16 clients send calls without a pause: "
         f"median {1000 * statistics.median(seconds):.0f} ms, maximum {1000 * max(seconds):.0f} ms"
     )

@@ -5,8 +5,7 @@ A record that does not fit is set aside with its reasons; see `rejected_companie
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,7 +22,6 @@ from workflows.common.local_services import LocalService, ensure_service, servic
 from workflows.common.settings import Settings
 from workflows.common.warehouse import Table, append_rows, replace_table
 from workflows.ingestion.pagination import Pagination, fetch_pages
-from workflows.ingestion.records import Record
 from workflows.ingestion.tables import Companies, read_companies
 
 logger = logging.getLogger(__name__)
@@ -112,7 +110,7 @@ def fetch_companies(settings: Settings, url: str) -> Companies:
     ) as get:
         pagination = Pagination.from_setting(settings.companies_api_pagination)
         pages = fetch_pages(get, url, settings.companies_api_records, pagination)
-        return read_companies(_ahead(pages), settings.companies_api_fields or {})
+        return read_companies(pages, settings.companies_api_fields or {})
 
 
 def round_employee_count(companies: pd.DataFrame) -> pd.DataFrame:
@@ -145,15 +143,6 @@ def export_companies(database: str, companies: pd.DataFrame) -> dict[str, Any]:
     if "id" in companies and not pd.api.types.is_integer_dtype(companies["id"]):
         table = replace(table, columns={**table.columns, "id": "VARCHAR PRIMARY KEY"})
     return {"table": table.name, "rows": replace_table(database, table, companies)}
-
-
-def _ahead(pages: Iterator[Sequence[Record]]) -> Iterator[Sequence[Record]]:
-    """Yield the pages, and fetch the next one while one is read."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, pages, None)
-        while (page := following.result()) is not None:
-            following = pool.submit(next, pages, None)
-            yield page
 
 
 def _check_batch(companies: Companies, max_rejected_share: float) -> None:

@@ -69,8 +69,9 @@ def _explore(root: Any) -> tuple[dict[str, Sequence[Record]], dict[str, Any]]:
     """Return all lists and all other values of an answer by their paths, objects within lists left out."""
     lists: dict[str, Sequence[Record]] = {}
     values: dict[str, Any] = {}
-
-    def look(node: Any, path: tuple[str, ...]) -> None:
+    # Not by a function that calls itself: as a closure it would keep the lists until the next garbage collection.
+    nodes: list[tuple[Any, tuple[str, ...]]] = [(root, ())]
+    for node, path in nodes:
         kind = _kind(node)
         if kind == "[":
             lists[".".join(path)] = (
@@ -78,12 +79,9 @@ def _explore(root: Any) -> tuple[dict[str, Sequence[Record]], dict[str, Any]]:
             )
         elif kind == "{" and len(path) < MAX_DEPTH:
             parts = node if isinstance(node, dict) else msgspec.json.decode(node, type=dict[str, msgspec.Raw])
-            for name, part in parts.items():
-                look(part, (*path, name))
+            nodes += [(part, (*path, name)) for name, part in parts.items()]
         elif kind == "":
             values[".".join(path)] = decode_record(node)
-
-    look(root, ())
     return lists, values
 
 

@@ -6,6 +6,7 @@ Arrow parses a record in a tenth of the time, but says neither which record is w
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
@@ -87,8 +88,13 @@ def read_companies(pages: Iterator[Sequence[Record]], names: Mapping[str, str]) 
 def _batches(pages: Iterator[Sequence[Record]], names: Mapping[str, str], found: Companies) -> Iterator[pa.Table]:
     """Yield the records that fit as tables, so that few are decoded at a time; note those that do not."""
     records = itertools.chain.from_iterable(pages)
-    while batch := list(itertools.islice(records, BATCH_RECORDS)):
-        yield _combined(list(_read_batch(batch, names, found))).combine_chunks()
+    batches = iter(lambda: list(itertools.islice(records, BATCH_RECORDS)), [])
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, batches, None)
+        while batch := following.result():
+            # Fetched while this one is read.
+            following = pool.submit(next, batches, None)
+            yield _combined(list(_read_batch(batch, names, found))).combine_chunks()
 
 
 def _read_batch(batch: Sequence[Record], names: Mapping[str, str], found: Companies) -> Iterator[pa.Table]:
