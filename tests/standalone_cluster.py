@@ -17,6 +17,14 @@ from workflows.spark.server import spark_home
 START_SECONDS = 120
 
 
+def _command_line(process: psutil.Process) -> str:
+    """Return it, empty where the process has just ended: a worker starts others than executors, for a moment."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 class Cluster:
     """A master and workers with one core each.
 
@@ -38,7 +46,7 @@ class Cluster:
 
     def executors(self, worker: psutil.Process) -> list[psutil.Process]:
         """Return the executors that a worker has started."""
-        return [one for one in worker.children() if "ExecutorBackend" in " ".join(one.cmdline())]
+        return [one for one in worker.children() if "ExecutorBackend" in _command_line(one)]
 
     def stop(self) -> None:
         for process in self._processes:

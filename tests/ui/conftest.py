@@ -1,4 +1,4 @@
-"""One stack for all tests of the UI, on a copy of the repository, and one signed-in browser window."""
+"""One stack for a module of tests of the UI, on a copy of the repository, and one signed-in browser window."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 PAGE_SECONDS = 90
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The machine's Chromium, else the one that playwright has installed."""
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository under version control, which clicks may change."""
     folder = tmp_path_factory.mktemp("ui") / "project"
@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(browser: Browser, project: Path) -> Iterator[Stack]:
     """The stack as `make up` starts it, with a model that answers at once; without a browser it is not started."""
     state = project.parent / "state"
@@ -68,7 +68,7 @@ def stack(browser: Browser, project: Path) -> Iterator[Stack]:
             up.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     """A window in which the owner is signed in."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})

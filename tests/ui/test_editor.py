@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ TAGS = {
     "llm_inference": "6-advise",
 }
 CHAIN_SECONDS = 240
+CLICK_MINUTES = float(os.environ.get("CLICK_MINUTES", "0"))
 EDITED = "data_loaders/load_companies.py"
 
 expect.set_options(timeout=1000 * PAGE_SECONDS)
@@ -136,6 +138,28 @@ def test_a_form_starts_a_run(page, stack):
     assert ended.status == "completed"
     items = {block.block for block in ended.blocks if block.block.startswith("generate_fun_fact:")}
     assert items == {"generate_fun_fact:item_1", "generate_fun_fact:item_2"}
+
+
+@pytest.mark.skipif(CLICK_MINUTES == 0, reason="CLICK_MINUTES says for how long")
+@pytest.mark.timeout(60 * CLICK_MINUTES + 600)
+def test_clicking_around_changes_no_file(page, stack, project):
+    ends_at = time.monotonic() + 60 * CLICK_MINUTES
+    while time.monotonic() < ends_at:
+        for pipeline, details in GRAPH.pipelines.items():
+            open_editor(page, stack, pipeline)
+            for block in details.blocks:
+                header(page, block["uuid"]).click()
+            page.locator(".view-line").first.click()
+            page.keyboard.press("Control+s")
+            run_block(page, details.blocks[0]["uuid"])
+            for view in ("triggers", "runs", "block-runs", "logs", "monitors", "settings"):
+                page.goto(f"{stack.server.url}/pipelines/{pipeline}/{view}")
+                expect(page.get_by_text(pipeline).first).to_be_visible()
+            assert run("git", "status", "--porcelain", cwd=project) == "", pipeline
+        for path in ("overview", "pipelines", "triggers", "global-data-products", "templates", "files", "settings"):
+            page.goto(f"{stack.server.url}/{path}")
+            page.wait_for_load_state()
+        assert run("git", "status", "--porcelain", cwd=project) == ""
 
 
 def test_a_changed_line_is_all_that_git_sees(page, stack, project):
