@@ -13,7 +13,7 @@ from workflows.common.processes import recorded_process
 from workflows.spark.facts import match_salaries_with_facts
 from workflows.spark.salaries import generate_salaries
 
-ROWS = 2_000_000
+ROWS = 4_000_000
 
 
 @pytest.fixture
