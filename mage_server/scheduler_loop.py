@@ -6,7 +6,8 @@ that was forked from this server. Such a look schedules the blocks of the runs t
 runs are seen to by a whole look, which comes at the interval, or at once where a new run waits.
 
 Mage reads each block's row by itself, again after every commit, and asks for each child of a dynamic block anew whether
-what is above it has completed: with a thousand children, a look takes seconds. Here a look reads and asks once.
+what is above it has completed: with a thousand children, a look takes seconds. Here a look reads and asks once. The
+rows of a run's blocks are made together, all or none of them.
 """
 
 import functools
@@ -35,6 +36,7 @@ _NEW_RUN = "has_new_run"
 def install() -> None:
     """Replace Mage's loop. Call it before Mage starts the scheduler, in the process that it is forked from."""
     LoopTimeTrigger.start = _run_loop
+    PipelineRun.create_block_runs = _all_or_none(PipelineRun.create_block_runs)
     schedules.check_all_dynamic_upstreams_completed = _asking_once(schedules.check_all_dynamic_upstreams_completed)
     event.listen(PipelineRun, "after_insert", _note_new_run)
     event.listen(session_factory, "after_commit", _wake_after_new_run)
@@ -83,6 +85,29 @@ def _read_block_runs_once_a_look() -> None:
     BlockRun.refresh = refresh_outside_of_looks
     PipelineRun.create_block_runs = create_and_expire
     db_connection.session().expire_on_commit = False
+
+
+def _all_or_none(original: Callable[[PipelineRun], Any]) -> Callable[[PipelineRun], Any]:
+    """Make the block runs of a run in one transaction.
+
+    Mage makes one after the other. If it is killed meanwhile, it takes the first ones for all of them, and the run
+    completes without the others.
+    """
+
+    @functools.wraps(original)
+    def create(self: PipelineRun) -> Any:
+        self.create_block_run = functools.partial(type(self).create_block_run, self, commit=False)
+        try:
+            created = original(self)
+            db_connection.session.commit()
+        except Exception:
+            db_connection.session.rollback()
+            raise
+        finally:
+            del self.create_block_run
+        return created
+
+    return create
 
 
 def _asking_once(original: Callable[..., bool]) -> Callable[..., bool]:

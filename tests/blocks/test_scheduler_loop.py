@@ -122,3 +122,34 @@ def test_the_projects_settings_are_read_again_when_the_file_changes(mage, tmp_pa
     path.write_text("notification_config: {alert_on: [trigger_success]}\nretry_config: {retries: 2}\n")
     assert get_repo_config(str(tmp_path)).notification_config == {"alert_on": ["trigger_success"]}
     assert get_repo_config(str(tmp_path)).retry_config == {"retries": 2}
+
+
+def test_a_run_has_all_its_blocks_or_none(mage, pipeline_run, monkeypatch):
+    from mage_ai.orchestration.db import db_connection
+    from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
+
+    from mage_server.scheduler_loop import _all_or_none
+
+    class Killed(Exception):
+        pass
+
+    run = pipeline_run("sql_python_workflow", "run_now", create_block_runs=False)
+    monkeypatch.setattr(PipelineRun, "create_block_runs", _all_or_none(PipelineRun.create_block_runs))
+    original, made = BlockRun.create, []
+
+    def create(**values: Any) -> Any:
+        if len(made) == 3:
+            raise Killed
+        made.append(values["block_uuid"])
+        return original(**values)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(BlockRun, "create", create)
+        run.create_block_runs()
+    db_connection.session.expire_all()
+    assert run.block_runs == []
+    assert made
+    run.create_block_runs()
+    db_connection.session.expire_all()
+    assert {block.block_uuid for block in run.block_runs} > set(made)
+    run.update(status=PipelineRun.PipelineRunStatus.CANCELLED)
