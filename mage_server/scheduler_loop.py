@@ -104,7 +104,8 @@ def _all_or_none(original: Callable[[PipelineRun], Any]) -> Callable[[PipelineRu
             db_connection.session.rollback()
             raise
         finally:
-            del self.create_block_run
+            # To roll back has expired it.
+            vars(self).pop("create_block_run", None)
         return created
 
     return create

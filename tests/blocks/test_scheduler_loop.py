@@ -143,9 +143,10 @@ def test_a_run_has_all_its_blocks_or_none(mage, pipeline_run, monkeypatch):
         made.append(values["block_uuid"])
         return original(**values)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(BlockRun, "create", create)
+    monkeypatch.setattr(BlockRun, "create", create)
+    with pytest.raises(Killed):
         run.create_block_runs()
+    monkeypatch.setattr(BlockRun, "create", original)
     db_connection.session.expire_all()
     assert run.block_runs == []
     assert made
