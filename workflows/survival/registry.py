@@ -56,7 +56,6 @@ _MACHINE = "machine"
 _LOCK_SECONDS = 60.0
 _TRAINING_LOCK_SECONDS = 900.0
 _MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
-_MAX_METRICS = 1000
 
 Status = Literal["champion", "challenger", "served before", "rejected", "candidate"]
 
@@ -151,15 +150,14 @@ class Registry:
             return {run.info.run_name for run in self.client.search_runs([self.experiment_id], parent)}
 
     def log(self, run_id: str, params: Mapping[str, Any], metrics: Sequence[Metric], tags: Mapping[str, str]) -> None:
-        """Add parameters, metrics and tags to a run."""
+        """Add parameters, metrics (at most a thousand, MLflow's limit) and tags to a run."""
         with self._errors():
-            for start in range(0, max(len(metrics), 1), _MAX_METRICS):
-                self.client.log_batch(
-                    run_id,
-                    metrics[start : start + _MAX_METRICS],
-                    [Param(name, str(value)) for name, value in params.items()] if start == 0 else [],
-                    [RunTag(name, value) for name, value in tags.items()] if start == 0 else [],
-                )
+            self.client.log_batch(
+                run_id,
+                metrics,
+                [Param(name, str(value)) for name, value in params.items()],
+                [RunTag(name, value) for name, value in tags.items()],
+            )
 
     def log_data(self, run_id: str, df: pd.DataFrame, source: str, digest: str) -> None:
         """Add the training data to a run as an MLflow dataset: source, schema, number of rows and hash."""
