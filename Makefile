@@ -37,7 +37,7 @@ test-integration: setup ## The tests with Mage, its server, Spark and the local 
 	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e --ignore=tests/faults --numprocesses 2 --dist loadfile
 
 test-e2e: setup ## The whole chain on a real server and scheduler, also while its processes are killed
-	@$(RUN) -m pytest tests/e2e tests/faults/test_killing.py --numprocesses 2 --dist loadfile
+	@$(RUN) -m pytest tests/e2e tests/faults/test_killing.py --numprocesses 3 --dist loadfile
 
 test-next: setup-next ## The integration tests that use Mage, on its next release
 	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/security tests/sql --ignore-glob '*/test_secrets.py' \
