@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.servers import instant_model
 from stack.console import Console
 from stack.demo import GRAPH, follow
 from stack.mage_client import wait_until
@@ -58,7 +59,9 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, companies_api: str
     monkeypatch.setenv("COMPANIES_API_URL", companies_api)
     monkeypatch.setenv("SCHEDULER_TRIGGER_INTERVAL", "2")
     monkeypatch.setenv("DISABLE_AUTO_BROWSER_OPEN", "1")
-    with (tmp_path / "mage.log").open("ab") as log:
+    with instant_model() as model, (tmp_path / "mage.log").open("ab") as log:
+        for name, value in model.items():
+            monkeypatch.setenv(name, value)
         process = subprocess.Popen(
             [Path(sys.executable).with_name("mage"), "start", REPO_PATH, "--host", "127.0.0.1", "--port", str(port)],
             cwd=REPO_PATH,
@@ -67,14 +70,14 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, companies_api: str
             stderr=log,
             start_new_session=True,
         )
-    try:
-        made = MageDatabase(f"sqlite:///{wait_until(lambda: next(tmp_path.rglob('mage-ai.db'), None), 180)}")
-        wait_until(lambda: has_triggers(made), 180)
-        yield made
-    finally:
-        stop_process(psutil.Process(process.pid), timeout_seconds=3)
-        process.wait()
-        stop_services()
+        try:
+            made = MageDatabase(f"sqlite:///{wait_until(lambda: next(tmp_path.rglob('mage-ai.db'), None), 180)}")
+            wait_until(lambda: has_triggers(made), 180)
+            yield made
+        finally:
+            stop_process(psutil.Process(process.pid), timeout_seconds=3)
+            process.wait()
+            stop_services()
 
 
 def has_triggers(database: MageDatabase) -> bool:

@@ -114,6 +114,7 @@ def test_a_trained_model_shows_its_card_and_charts(page, stack):
     run_block(page, "document_survival_model")
     card = page.frame_locator("iframe").get_by_text("Calibration").first
     expect(card).to_be_visible()
+    page.locator("iframe").first.evaluate("frame => frame.scrollIntoView()")
     shoot(page, "model_card")
 
 
