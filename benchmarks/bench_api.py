@@ -35,7 +35,6 @@ from workflows.common.settings import REPO_PATH
 CALL = {"pipeline_uuid": "ml_training_and_inference", "block_uuid": "online_inference", "variables": PASSENGER_EXAMPLE}
 FASTAPI, MLFLOW, SHIPPED = "FastAPI + uvicorn", "MLflow", "Mage as shipped"
 RECORD_OFF, RECORD_ON = "run_api, record off", "run_api, record on"
-TARGETS = {RECORD_OFF: 1.5, RECORD_ON: 2.0}
 CLIENTS = (1, 16)
 
 
@@ -94,7 +93,6 @@ def main() -> None:
                         time.sleep(3 if target.name == RECORD_ON else 0.2)
         for clients in CLIENTS:
             show(_table(results, clients, arguments.seconds), console.rich)
-        _print_verdicts(console, results)
         with _others_paused(targets[1], targets):
             _measure_statuses(console, targets[1])
 
@@ -228,16 +226,6 @@ def _table(results: Results, clients: int, seconds: float) -> Table:
     return table
 
 
-def _print_verdicts(console: Console, results: Results) -> None:
-    for name, limit in TARGETS.items():
-        p50 = statistics.median(_p50_ratios(results, name, 1))
-        rate = statistics.median(_rate_ratios(results, name, 16))
-        console.say(f"{name}: p50 is {p50:.2f} × FastAPI's, target at most {limit}: {_verdict(p50 <= limit)}")
-        console.say(
-            f"{name}: calls/s with 16 clients is {rate:.2f} × FastAPI's, target at least 0.5: {_verdict(rate >= 0.5)}"
-        )
-
-
 def _measure_statuses(console: Console, target: Target) -> None:
     """Measure the response time of `/api/statuses` while 16 clients send calls."""
     seconds: list[float] = []
@@ -258,10 +246,6 @@ def _measure_statuses(console: Console, target: Target) -> None:
         "/api/statuses while 16 clients send calls without a pause: "
         f"median {1000 * statistics.median(seconds):.0f} ms, maximum {1000 * max(seconds):.0f} ms"
     )
-
-
-def _verdict(is_reached: bool) -> str:
-    return "reached" if is_reached else "MISSED"
 
 
 if __name__ == "__main__":
