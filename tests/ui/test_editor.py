@@ -165,7 +165,8 @@ def test_a_changed_line_is_all_that_git_sees(page, stack, project):
     open_editor(page, stack, "ingestion")
     page.locator(".view-line", has_text="settings = ").first.click()
     page.keyboard.press("End")
-    page.keyboard.type("  # changed")
+    # At once: Mage sets the editor's text anew while a busy browser types, and what is typed next goes to the end.
+    page.keyboard.insert_text("  # changed")
     run_block(page, "load_companies")
     expect(page.get_by_text("12 rows x 11 columns").first).to_be_visible()
     page.keyboard.press("Control+s")
