@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -21,27 +19,6 @@ def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
-        raise
-    _synchronise_folder(path.parent)
-
-
-@contextlib.contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty directory to fill, which becomes `path` only if the body succeeds.
-
-    Raises:
-        FileExistsError: `path` exists already; nothing of it is changed.
-    """
-    if path.exists():
-        raise FileExistsError(f"{path} exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        _synchronise_folder(temporary)
-        os.rename(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise
     _synchronise_folder(path.parent)
 
