@@ -36,6 +36,8 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
 MAX_MODELS_LISTED = 20
 MAX_ERROR_CHARACTERS = 500
 PROBE_SECONDS = 30.0
+# The bundled model's longest answer that was accepted had 350 tokens. A longer one repeats itself, for ten seconds.
+BUNDLED_MAX_TOKENS = 360
 
 _TOO_LARGE = re.compile(
     r"context[ _](?:length|size|window)|too many tokens|(?:prompt|input) is too long|reduce the length|"
@@ -76,10 +78,12 @@ class LanguageModel:
     @property
     def max_attempts(self) -> int | None:
         """How often it is asked for an answer at most; None is as often as the prompt file says."""
-        settings = self.settings
-        is_bundled = settings.uses_local_llm and settings.local_model_path is None
         # Of 88 answers of the bundled model that were refused, one was accepted when it was asked again.
-        return settings.llm_max_attempts or (1 if is_bundled else None)
+        return self.settings.llm_max_attempts or (1 if self._is_bundled else None)
+
+    @property
+    def _is_bundled(self) -> bool:
+        return self.settings.uses_local_llm and self.settings.local_model_path is None
 
     def complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], max_tokens: int, temperature: float
@@ -95,6 +99,8 @@ class LanguageModel:
             ServiceError: the server could not be reached, or refused.
         """
         settings = self.settings
+        if self._is_bundled:
+            max_tokens = min(max_tokens, BUNDLED_MAX_TOKENS)
         key = f"{self.identity} {json.dumps(schema, sort_keys=True)}"
         options = _LEARNED_OPTIONS.get(key, RequestOptions())
         folder, wait_seconds = settings.llm_dir / "limits", settings.llm_wait_seconds

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import types
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,7 +15,14 @@ import pytest
 
 from tests.provider import Provider, answer, failure, trickle
 from workflows.ai_blocks import client as client_module
-from workflows.ai_blocks.client import MAX_RETRIES, LanguageModel, RequestTooLargeError, probe, public_address
+from workflows.ai_blocks.client import (
+    BUNDLED_MAX_TOKENS,
+    MAX_RETRIES,
+    LanguageModel,
+    RequestTooLargeError,
+    probe,
+    public_address,
+)
 from workflows.ai_blocks.request_options import REASONING_TOKENS
 from workflows.common.errors import ServiceError
 from workflows.common.settings import Settings
@@ -437,6 +445,15 @@ def test_the_local_server_gets_the_key_of_its_start(local):
     client, server = local
     ask(client)
     assert server.headers[-1]["authorization"] == "Bearer key of this start"
+
+
+@pytest.mark.parametrize(("bundled", "expected"), [(True, BUNDLED_MAX_TOKENS), (False, 4000)])
+def test_the_bundled_model_writes_only_so_much(local, bundled, expected):
+    client, server = local
+    if bundled:
+        client = replace(client, settings=client.settings.model_copy(update={"local_model_path": None}))
+    client.complete(MESSAGES, SCHEMA, max_tokens=4000, temperature=0.0)
+    assert server.requests[0]["max_tokens"] == expected
 
 
 def test_no_proxy_is_asked_for_the_local_server(local, monkeypatch):
