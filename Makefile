@@ -34,14 +34,14 @@ test-unit: setup ## The tests without Mage, servers or Java: the fastest
 	@$(RUN) -m pytest tests/unit --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-integration: setup ## The tests with Mage, its server, Spark and the local language model
-	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e --ignore=tests/faults --numprocesses 2 --dist loadfile
+	@$(RUN) -m pytest --ignore=tests/unit --ignore=tests/e2e --ignore=tests/faults --numprocesses 3 --dist loadfile
 
 test-e2e: setup ## The whole chain on a real server and scheduler, also while its processes are killed
 	@$(RUN) -m pytest tests/e2e tests/faults/test_killing.py --numprocesses 3 --dist loadfile
 
 test-next: setup-next ## The integration tests that use Mage, on its next release
 	@$(NEXT_VENV)/bin/python -m pytest tests/blocks tests/project tests/run_api tests/security tests/sql --ignore-glob '*/test_secrets.py' \
-	  --numprocesses 2 --dist loadfile
+	  --numprocesses 3 --dist loadfile
 
 faults: setup ## Kill processes, fill the disk, hold the database, starve the model (ROUNDS=30 SEED=7 ROLE=server)
 	@FAULT_ROUNDS=$(or $(ROUNDS),11) FAULT_SEED=$(or $(SEED),$(shell date +%s)) FAULT_ROLE="$(ROLE)" FAULT_BUNDLED_MODEL=1 \

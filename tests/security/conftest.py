@@ -83,7 +83,8 @@ def start_locked(folder: Path, **environment: str) -> RunningServer:
 
 @pytest.fixture(scope="session")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    server = start_locked(tmp_path_factory.mktemp("locked"))
+    """A server that a proxy serves under a public name, too."""
+    server = start_locked(tmp_path_factory.mktemp("locked"), ALLOWED_HOSTS="mage.example.com, other.example")
     yield server
     server.stop()
 
@@ -105,15 +106,6 @@ def terminal_owner(with_terminal: RunningServer) -> Client:
 def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server without authentication, as on one's own machine."""
     server = start_server(make_project(tmp_path_factory.mktemp("open")), *run_api_command())
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that a proxy serves under a public name."""
-    folder = make_project(tmp_path_factory.mktemp("behind_proxy"))
-    server = start_server(folder, *run_api_command(), ALLOWED_HOSTS="mage.example.com, other.example")
     yield server
     server.stop()
 

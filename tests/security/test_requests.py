@@ -23,13 +23,12 @@ class TestHost:
         for host in ("localhost", "127.0.0.1:6789", "LOCALHOST:1", "[::1]:6789", "app.localhost"):
             assert Client(open_server).get("/api/statuses", headers={"Host": host}).status_code == 200
 
-    def test_names_of_the_settings_work(self, behind_proxy: RunningServer):
-        client = Client(behind_proxy)
-        assert client.get("/api/statuses", headers={"Host": "mage.example.com"}).status_code == 200
-        assert client.get("/api/statuses", headers={"Host": "evil.example"}).status_code == 403
+    def test_names_of_the_settings_work(self, owner: Client):
+        assert owner.get("/api/statuses", headers={"Host": "mage.example.com"}).status_code == 200
+        assert owner.get("/api/statuses", headers={"Host": "evil.example"}).status_code == 403
         body = {"pipeline": {"name": "from proxy", "type": "python"}}
         own = {"Origin": "https://mage.example.com"}
-        assert client.post("/api/pipelines", json=body, headers=own).status_code == 200
+        assert "error" not in owner.post("/api/pipelines", json=body, headers=own).json()
 
 
 class TestOrigin:
