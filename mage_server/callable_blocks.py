@@ -23,7 +23,6 @@ from workflows.sql_python.passengers import (
     Column,
     plain_name,
 )
-from workflows.survival.champion import load_champion
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,9 @@ def _about_me_schema() -> dict[str, Any]:
 
 
 def _load_model() -> None:
+    # Scikit-learn takes most of a second, and `make demo` only wants the examples.
+    from workflows.survival.champion import load_champion  # noqa: PLC0415
+
     load_champion(get_settings().models_dir)
 
 
