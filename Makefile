@@ -25,8 +25,8 @@ stop: setup ## Stop what runs with the state folder
 status: setup ## Say what runs, whether the scheduler works, and how large everything is
 	@$(RUN) -m stack.status
 
-refresh: setup ## Recompute the data product in the running stack, and train on it
-	@$(RUN) -m stack refresh
+refresh: setup ## Recompute the data product in the running stack, and train on it (ACCEPT_DRIFT=1: on very different data, too)
+	@$(RUN) -m stack refresh $(if $(ACCEPT_DRIFT),--accept-drift)
 
 test: test-unit test-integration test-e2e test-next ## All tests, on both Mage releases
 

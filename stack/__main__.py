@@ -22,7 +22,8 @@ def main() -> int:
     demo.add_argument("--once", action="store_true", help="stop after the demo; exit 0 only if everything succeeded")
     commands.add_parser("up", help="start Mage and the local services, and keep serving")
     commands.add_parser("stop", help="stop what runs with the state folder")
-    commands.add_parser("refresh", help="recompute the data product and what is made of it, in the running stack")
+    again = commands.add_parser("refresh", help="recompute the data product and train on it, in the running stack")
+    again.add_argument("--accept-drift", action="store_true", help="train although the data differ strongly")
     arguments = parser.parse_args()
     console = Console()
     signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
@@ -40,7 +41,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         console.say(f"Stopped {', '.join(stopped)}" if stopped else "Nothing was running")
         return 0
     if arguments.command == "refresh":
-        return 0 if refresh(settings, console) else 1
+        return 0 if refresh(settings, console, arguments.accept_drift) else 1
     with running_stack(settings, console) as stack:
         has_succeeded = run_demo(stack, console) if arguments.command == "demo" else True
         say_where(stack, console)

@@ -14,6 +14,9 @@ from rich.table import Table
 from workflows.common.errors import WorkflowError
 from workflows.common.processes import PRIVATE_UMASK
 
+# In place of pydantic's words, which do not say that a setting's text is read as JSON.
+_MESSAGES = {"dict_type": 'has to be a JSON object with double quotes, such as {"name": "value"}'}
+
 
 class Console:
     """Writes to standard output."""
@@ -34,7 +37,8 @@ class Console:
         except ValidationError as error:
             # Settings: one line each, without the value, which may be a secret.
             for detail in error.errors(include_url=False, include_input=False):
-                self.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}")
+                message = _MESSAGES.get(detail["type"], detail["msg"])
+                self.say(f"Error: setting {'.'.join(map(str, detail['loc'])).upper()}: {message}")
         except (WorkflowError, OSError) as error:
             self.say(f"Error: {error}")
         return 1

@@ -40,7 +40,7 @@ def run_demo(stack: Stack, console: Console) -> bool:
         if not _all_completed(runs):
             break
     console.heading("Pipeline runs")
-    console.rich.print(_table(runs))
+    show_runs(runs, stack, console)
     chain_worked = _all_completed(runs) and {run.pipeline for run in runs} == set(GRAPH.pipelines)
     facts: list[str] = next((run.variables["fun_facts"] for run in runs if "fun_facts" in run.variables), [])
     console.heading(f"Fun facts ({len(facts)})")
@@ -50,16 +50,22 @@ def run_demo(stack: Stack, console: Console) -> bool:
     return chain_worked and all(answered)
 
 
-def refresh(settings: Settings, console: Console) -> bool:
+def refresh(settings: Settings, console: Console, accept_drift: bool = False) -> bool:
     """Recompute the data product in the running stack, train on it, and return whether everything worked.
+
+    Args:
+        settings: Those of the running stack.
+        console: Gets the runs.
+        accept_drift: Whether to train on data that differ strongly from those of the champion.
 
     Raises:
         StackError: no stack runs with the state folder.
     """
     stack = connected_stack(settings)
     pipeline = next(name for name, item in GRAPH.pipelines.items() if item.data_products and item.starts)
-    runs = follow(stack.database, stack.start_run(pipeline, CALLED_FROM_CODE, {"refresh": True}), console)
-    console.rich.print(_table(runs))
+    variables = {"refresh": True, "accept_drift": accept_drift}
+    runs = follow(stack.database, stack.start_run(pipeline, CALLED_FROM_CODE, variables), console)
+    show_runs(runs, stack, console)
     return _all_completed(runs)
 
 
@@ -152,6 +158,16 @@ def _state(run: PipelineRun) -> str:
 
 def _all_completed(runs: Sequence[PipelineRun]) -> bool:
     return all(run.status == "completed" for run in runs)
+
+
+def show_runs(runs: Sequence[PipelineRun], stack: Stack, console: Console) -> None:
+    """Print the runs, and where the logs of failed blocks are."""
+    console.rich.print(_table(runs))
+    for run in runs:
+        for block in run.blocks:
+            if block.status == "failed":
+                logs = f"{stack.server.url}/pipelines/{run.pipeline}/logs?pipeline_run_id[]={run.id}"
+                console.say(f"Block {block.block} of run {run.id} failed; its log says why: {logs}")
 
 
 def _table(runs: Sequence[PipelineRun]) -> Table:

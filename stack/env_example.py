@@ -10,7 +10,8 @@ from workflows.common.settings import REPO_PATH, Settings
 OUTPUT = REPO_PATH / ".env.example"
 HEADER = """\
 # Every variable with its default. Copy this file to .env and uncomment what you change. Variables of the shell
-# that runs make take precedence over .env. An empty value counts as not set. Each can also be read from a file:
+# that runs make take precedence over .env. A running stack keeps the settings of its start: make stop, make up.
+# An empty value counts as not set. Each can also be read from a file:
 # OPENAI_API_KEY_FILE=/run/secrets/openai_api_key, where OPENAI_API_KEY itself is not set.
 """
 # Read by Mage itself. `make up` sets these defaults unless the shell or .env sets another value.

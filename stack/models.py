@@ -50,9 +50,9 @@ def _run(parsed: argparse.Namespace, console: Console) -> int:
 def _promote(models: Registry, number: str, force: bool) -> None:
     version = {str(version.version): version for version in models.versions()}.get(number)
     if version is None:
-        raise RefusedError(f"there is no version {number}: the command list shows all versions")
+        raise RefusedError(f"there is no version {number}: make models lists all versions")
     if models.statuses()[number] == "rejected" and not force:
-        raise RefusedError(f"{number} was rejected ({version.tags[REJECTED]}): use --force to promote it anyway")
+        raise RefusedError(f"{number} was rejected ({version.tags[REJECTED]}): add FORCE=1 to promote it anyway")
     try:
         models.promote(number)
     except UnusableVersionError as error:

@@ -85,10 +85,12 @@ def requests_to(
                         problem += f", check the key in {headers_setting}"
                     is_final = response.status_code not in RETRIED_STATUSES
                     delay_seconds = max(delay_seconds, _retry_after_seconds(response))
+            except httpx.UnsupportedProtocol:
+                problem, is_final = "cannot be asked: its address has to begin with http:// or https://", True
             except httpx.TransportError as error:
                 problem, is_final = f"did not answer ({type(error).__name__})", False
             if is_final or attempt == retries:
-                tries = "" if is_final else f" after {retries} retries"
+                tries = "" if is_final else f" after {retries} {'retry' if retries == 1 else 'retries'}"
                 raise ServiceError(f"{source} {problem}{tries}; check {setting} and the service behind it")
             await asyncio.sleep(delay_seconds)
         raise AssertionError("unreachable")

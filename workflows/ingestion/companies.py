@@ -22,6 +22,7 @@ from workflows.common.local_services import LocalService, ensure_service, servic
 from workflows.common.settings import Settings
 from workflows.common.warehouse import Table, append_rows, replace_table
 from workflows.ingestion.pagination import Pagination, fetch_pages
+from workflows.ingestion.records import value_at
 from workflows.ingestion.tables import Companies, read_companies
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ def load_companies(settings: Settings, url: str, database: str, pipeline_run_id:
         objects: `id` int64, or string where the API has texts; `employeeCount` and `marketCap` decimal; others string.
 
     Raises:
-        InvalidInputError: too many records do not fit, none does, or several have one id; see also `fetch_pages`.
+        InvalidInputError: too many records do not fit, none does, several have one id, or a field that
+            `COMPANIES_API_FIELDS` names has no value in any record; see also `fetch_pages`.
         ServiceError: no answer in time, or an error status.
     """
     companies = fetch_companies(settings, url)
@@ -91,7 +93,7 @@ def load_companies(settings: Settings, url: str, database: str, pipeline_run_id:
     logger.info("Fetched %d companies; %d do not fit", companies.record_count, companies.rejected_count)
     if companies.rejected:
         _set_aside(database, companies.rejected, pipeline_run_id)
-    _check_batch(companies, settings.companies_max_rejected_share)
+    _check_batch(companies, settings)
     return companies.table.to_pandas(types_mapper=pd.ArrowDtype)
 
 
@@ -145,7 +147,7 @@ def export_companies(database: str, companies: pd.DataFrame) -> dict[str, Any]:
     return {"table": table.name, "rows": replace_table(database, table, companies)}
 
 
-def _check_batch(companies: Companies, max_rejected_share: float) -> None:
+def _check_batch(companies: Companies, settings: Settings) -> None:
     """Refuse the whole where too much is wrong, so that the table of the last good run stays.
 
     Raises:
@@ -156,18 +158,30 @@ def _check_batch(companies: Companies, max_rejected_share: float) -> None:
     if companies.duplicates:
         ids = ", ".join(companies.duplicates[:MAX_REPORTED_RECORDS])
         raise InvalidInputError(f"The companies API sent several companies with the same id: {ids}")
+    names = settings.companies_api_fields or {}
     share = companies.rejected_count / companies.record_count
-    if share > max_rejected_share or not companies.table.num_rows:
+    if share > settings.companies_max_rejected_share or not companies.table.num_rows:
         problems = {
-            f"{_name_of(record)}, {name}": reason
+            f"{_name_of(record, names.get('id', 'id'))}, {name}": reason
             for record, reasons in companies.rejected[:MAX_REPORTED_RECORDS]
             for name, reason in reasons.items()
         }
         raise InvalidInputError(
             f"{companies.rejected_count} of {companies.record_count} companies do not fit, more than "
-            f"{max_rejected_share:.0%} (COMPANIES_MAX_REJECTED_SHARE); they are in the table rejected_companies, and "
-            "those of the last good run are kept",
+            f"{settings.companies_max_rejected_share:.0%} (COMPANIES_MAX_REJECTED_SHARE), or all; they are in the "
+            "table rejected_companies, and those of the last good run are kept",
             dict(list(problems.items())[:MAX_REPORTED_RECORDS]),
+        )
+    table = companies.table
+    # Fields that hold ranges alone have been warned of.
+    found = [name for name in table.column_names if table.column(name).null_count < table.num_rows]
+    empty = [name for name in table.column_names if name not in {*found, *companies.ranges}]
+    if wrong := {name: f"no company has a value at {names[name]}" for name in empty if name in names}:
+        raise InvalidInputError("COMPANIES_API_FIELDS is wrong; the companies of the last good run are kept", wrong)
+    if empty:
+        logger.warning(
+            "No company has a value for %s; where the API calls it otherwise, say so in COMPANIES_API_FIELDS",
+            ", ".join(empty),
         )
 
 
@@ -184,9 +198,10 @@ def _set_aside(database: str, rejected: Sequence[tuple[str, dict[str, str]]], pi
     append_rows(database, REJECTED_COMPANIES, rows, "rejected_at", now - timedelta(days=REJECTED_KEPT_DAYS))
 
 
-def _name_of(record: str) -> str:
+def _name_of(record: str, path: str) -> str:
     """Name a record by its id, where it has one."""
     try:
-        return f"record with id {json.loads(record)['id']!r:.60}"
-    except (ValueError, KeyError, TypeError):
-        return f"record {record[:60]}"
+        number = value_at(json.loads(record), path)
+    except (ValueError, AttributeError, TypeError):
+        number = None
+    return f"record {record[:60]}" if number is None else f"record with id {number!r:.60}"

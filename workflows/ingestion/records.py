@@ -79,7 +79,7 @@ def parse_company(record: object, names: Mapping[str, str]) -> tuple[dict[str, A
     problems: dict[str, str] = {}
     ranges: list[str] = []
     for one in FIELDS:
-        raw = _value_at(record, names.get(one.name, one.name))
+        raw = value_at(record, names.get(one.name, one.name))
         try:
             if one.kind in ("count", "amount") and isinstance(raw, str) and _RANGE.fullmatch(raw.strip()):
                 ranges.append(one.name)
@@ -93,13 +93,13 @@ def parse_company(record: object, names: Mapping[str, str]) -> tuple[dict[str, A
     return values, problems, ranges
 
 
-def _value_at(record: Mapping[str, Any], path: str) -> Any:
+def value_at(record: Mapping[str, Any], path: str) -> Any:
     """Return the value with a name or at a path (`profile.name`), None where there is none."""
     if path in record or "." not in path:
         return record.get(path)
     first, _, rest = path.partition(".")
     inner = record.get(first)
-    return _value_at(inner, rest) if isinstance(inner, Mapping) else None
+    return value_at(inner, rest) if isinstance(inner, Mapping) else None
 
 
 def _text(value: object) -> str | None:

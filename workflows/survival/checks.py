@@ -249,11 +249,12 @@ def _check_drift(df: pd.DataFrame, earlier: Profile | None, accepted: bool) -> I
 
 def _compare(name: str, earlier: list[int], now: list[int], accepted: bool) -> CheckResult:
     before, after = np.array(earlier, dtype=float), np.array(now, dtype=float)
-    index, limit = population_stability_index(before, after), max(DRIFT, chance_bound(before, after))
-    passed = index < limit
+    index, by_chance = population_stability_index(before, after), chance_bound(before, after)
+    passed = index < max(DRIFT, by_chance)
     strong = not passed and index >= STRONG_DRIFT
     detail = f"PSI {index:.3f}"
     if not passed:
+        limit = max(STRONG_DRIFT if strong else DRIFT, by_chance)
         detail += f" against the data of the serving version, the limit is {limit:.2f}"
     if strong:
         detail += ", accepted" if accepted else ": strong drift; if it is intended, set the variable accept_drift"

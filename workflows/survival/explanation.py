@@ -157,24 +157,25 @@ def explanation_from_facts(
 def describe(feature: str, passenger: Mapping[str, Any]) -> str:
     """Say in a few words what a feature was for a passenger, as the subject of a sentence."""
     known = {name: value for name, value in passenger.items() if value is not None}
-    family = 1 + int(known.get("sibsp", 0)) + int(known.get("parch", 0))
+    family = 1 + int(known["sibsp"]) + int(known["parch"]) if {"sibsp", "parch"} <= known.keys() else None
+    ticket = "" if "ticket" in known else "unknown "
     texts = {
         "is_female": f"being {known.get('sex', 'of unknown sex')}",
         "is_woman_or_boy": _woman_boy_or_man(known),
         "pclass": f"travelling in {CLASSES[int(known['pclass'])]} class" if "pclass" in known else "an unknown class",
         "age": f"an age of {known['age']:g} years" if "age" in known else "an unknown age",
         "fare": f"a fare of about {known['fare']:.0f} pounds" if "fare" in known else "an unknown fare",
-        "fare_per_person": "the fare for each person",
-        "family_size": "travelling alone" if family == 1 else f"a family of {family} on board",
-        "group_size": "the size of the group",
-        "has_rare_title": "the title in the name",
+        "fare_per_person": "the fare for each person" if "fare" in known else "an unknown fare for each person",
+        "family_size": "travelling alone" if family == 1 else f"a family of {family or 'unknown size'} on board",
+        "group_size": "the size of the group" if family else "the unknown size of the group",
+        "has_rare_title": "the title in the name" if "_name" in known else "an unknown name",
         "deck": f"a cabin on deck {deck_of(str(known['cabin']))}" if "cabin" in known else "an unknown cabin",
         "boarded_at_southampton": f"boarding at {PORTS[known['embarked']]}"
         if known.get("embarked") in PORTS
         else "an unknown port",
-        "ticket_number": "the number of the ticket",
-        "ticket_length": "the series of the ticket",
-        "companions_survived": "the fate of the women and children on the same ticket",
+        "ticket_number": f"the {ticket}number of the ticket",
+        "ticket_length": f"the {ticket}series of the ticket",
+        "companions_survived": f"the {ticket}fate of the women and children on the same ticket",
     }
     return texts.get(feature) or (FEATURES[feature].description if feature in FEATURES else feature.replace("_", " "))
 

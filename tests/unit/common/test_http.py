@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,7 +55,7 @@ def serving(*script: list[bytes], seconds_between_pieces: float = 0.0) -> Iterat
         server.socket.close()
 
 
-def get(server: Server, **changed: object) -> bytes:
+def get(server: Server | SimpleNamespace, **changed: object) -> bytes:
     options = {"timeout_seconds": 5, "deadline_seconds": 10, "retries": 2, **changed}
     return download(server.url, source="The file", setting="FILE_URL", **options)
 
@@ -81,7 +82,7 @@ def test_retry_after_is_honoured():
 def test_a_lasting_failure_names_the_status_and_hides_the_address():
     with (
         serving([status("503 Unavailable")]) as server,
-        pytest.raises(ServiceError, match="The file answered 503 after 1 retries; check FILE_URL") as caught,
+        pytest.raises(ServiceError, match="The file answered 503 after 1 retry; check FILE_URL") as caught,
     ):
         get(server, retries=1)
     assert "hidden-key" not in str(caught.value)
@@ -97,6 +98,11 @@ def test_no_address_is_logged(caplog):
 def test_an_error_of_the_request_is_not_retried():
     with serving([status("404 Not Found")], [GOOD]) as server, pytest.raises(ServiceError, match="answered 404"):
         get(server)
+
+
+def test_an_address_without_its_scheme_is_said_and_not_retried():
+    with pytest.raises(ServiceError, match="has to begin with http:// or https://; check FILE_URL"):
+        get(SimpleNamespace(url="localhost/companies"))
 
 
 def test_a_refused_connection_hides_the_address():

@@ -160,7 +160,9 @@ class TestLoad:
         database = str(tmp_path / "warehouse.duckdb")
 
         def run(*records, **settings):
-            monkeypatch.setattr(module, "fetch_companies", lambda *_: read(*records))
+            monkeypatch.setattr(
+                module, "fetch_companies", lambda *_: read(*records, names=settings.get("companies_api_fields"))
+            )
             return load_companies(Settings(**settings), "http://unused", database, 12)
 
         def rejected():
@@ -195,6 +197,26 @@ class TestLoad:
         run, _ = load
         with pytest.raises(InvalidInputError, match="1 of 1 companies do not fit"):
             run(*self.many(1, 1), companies_max_rejected_share=1)
+
+    def test_a_name_of_the_setting_that_no_record_has_fails(self, load):
+        with pytest.raises(
+            InvalidInputError, match=r"COMPANIES_API_FIELDS is wrong.*no company has a value at headcnt"
+        ):
+            load[0](RECORD, companies_api_fields={"employeeCount": "headcnt"})
+
+    def test_a_field_that_holds_ranges_alone_is_missing(self, load):
+        table = load[0]({**RECORD, "staff": "11-50"}, companies_api_fields={"employeeCount": "staff"})
+        assert table["employeeCount"].isna().all()
+
+    def test_a_field_that_no_record_has_is_a_warning(self, load, caplog):
+        without = {name: value for name, value in RECORD.items() if name not in ("logo", "zip")}
+        assert load[0](without)["logo"].isna().all()
+        assert "No company has a value for zip, logo; where the API calls it otherwise" in caplog.text
+
+    def test_a_rejected_record_is_named_by_its_id_wherever_it_is(self, load):
+        record = {"meta": {"number": 7}, "name": None}
+        with pytest.raises(InvalidInputError, match="record with id 7, name"):
+            load[0](record, companies_api_fields={"id": "meta.number"})
 
     def test_no_records_fail(self, load):
         with pytest.raises(InvalidInputError, match="no companies"):

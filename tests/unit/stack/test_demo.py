@@ -1,15 +1,19 @@
 import io
+import os
 import stat
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
 from stack.console import Console
-from stack.demo import ACCESS_FILE, CALLS, curl_command, is_one_missing, say_where
+from stack.demo import ACCESS_FILE, CALLS, curl_command, is_one_missing, say_where, show_runs
 from stack.mage_client import children
 from stack.mage_database import BlockRun, PipelineRun
+from workflows.common.settings import Settings
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 
@@ -44,6 +48,21 @@ def test_a_failed_run_starts_nothing_to_wait_for():
 
 def test_a_refresh_starts_nothing_to_wait_for():
     assert not is_one_missing([run(1, "sql_python_workflow", trigger="GLOBAL_DATA_PRODUCT_TRIGGER")])
+
+
+def test_a_failed_block_is_named_with_the_address_of_its_log(capsys):
+    failed = replace(WHOLE[0], status="failed", blocks=(BlockRun("load", "completed"), BlockRun("join", "failed")))
+    show_runs([failed], SimpleNamespace(server=SimpleNamespace(url="http://127.0.0.1:1")), Console())
+    address = "http://127.0.0.1:1/pipelines/sql_python_workflow/logs?pipeline_run_id[]=1"
+    assert capsys.readouterr().out.splitlines()[-1] == f"Block join of run 1 failed; its log says why: {address}"
+
+
+def test_a_setting_that_is_no_json_is_said(capsys):
+    with patch.dict(os.environ, COMPANIES_API_HEADERS="X-Api-Key: secret"):
+        assert Console().run(lambda: len(repr(Settings()))) == 1
+    said = capsys.readouterr().out
+    assert "COMPANIES_API_HEADERS: has to be a JSON object with double quotes" in said
+    assert "secret" not in said
 
 
 def test_children_are_those_that_name_the_run():
