@@ -1,8 +1,9 @@
-"""Match salaries with facts in Spark: the project's keyed join beside cross joins, and how the workflow grows.
+"""Match salaries with facts in Spark: the project's keys beside joins, and how the workflow grows.
 
-Run as `python -m benchmarks.bench_spark`. Without a key, every salary meets every fact: as it is, that makes eight rows
-of each salary; to get the rows of the keyed join, one pair of each salary has to be chosen. All of them read the same
-salaries and write parquet, in the same server.
+Run as `python -m benchmarks.bench_spark`. The project writes the key of a fact with each salary, and the facts once; a
+broadcast join by that key writes the text of the fact with each salary. Without a key, every salary meets every fact:
+as it is, that makes eight rows of each salary; to get the rows of the keyed join, one pair of each salary has to be
+chosen. All of them read the same salaries and write parquet, in the same server.
 """
 
 import argparse
@@ -16,43 +17,61 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from rich.table import Table
 
 from stack.console import Console
 from workflows.common.local_services import stop_services
-from workflows.spark.facts import join_facts, match
+from workflows.spark.facts import fact_table, match, with_fact_keys
 from workflows.spark.salaries import write_salaries
 from workflows.spark.session import spark_session
 
-FACTS = [f"Fact number {number}" for number in range(8)]
-KEYED, PAIRS, CHOSEN = "keyed broadcast join", "cross join, all pairs", "cross join, one pair of each salary"
+# As long as the facts of a language model are.
+FACTS = [
+    f"{number} is the number of a fact that is made up, and as long as one that a model may write"
+    for number in range(8)
+]
+KEYS, KEYED, PAIRS, CHOSEN = (
+    "keys, as in the workflow",
+    "keyed broadcast join",
+    "cross join, all pairs",
+    "cross join, one pair of each salary",
+)
+
+
+def keyed_join(spark: SparkSession, salaries: DataFrame, facts: Sequence[str]) -> DataFrame:
+    """Return every salary with its fact, in the columns `fact_index` and `fact`."""
+    keyed = with_fact_keys(salaries, len(facts))
+    return keyed.join(F.broadcast(fact_table(spark, facts)), "fact_index").select(*keyed.columns, "fact")
 
 
 def cross_join(spark: SparkSession, salaries: DataFrame, facts: Sequence[str]) -> DataFrame:
     """Return every salary with every fact, in the columns `fact_index` and `fact`."""
-    columns = {"fact_index": pa.array(range(len(facts)), pa.int32()), "fact": pa.array(facts, pa.string())}
-    return salaries.crossJoin(spark.createDataFrame(pa.table(columns)))
+    return salaries.crossJoin(fact_table(spark, facts))
 
 
 def chosen_pairs(spark: SparkSession, salaries: DataFrame, facts: Sequence[str]) -> DataFrame:
-    """Return the rows of `join_facts`, chosen among all pairs."""
+    """Return the rows of `keyed_join`, chosen among all pairs."""
     pairs = cross_join(spark, salaries, facts)
     wanted = F.pmod(F.xxhash64("employee_id"), F.lit(len(facts)))
     order = F.row_number().over(Window.partitionBy("employee_id").orderBy(F.abs(F.col("fact_index") - wanted)))
     return pairs.withColumn("place", order).where("place = 1").drop("place")
 
 
-def write_join(spark: SparkSession, join: Callable[..., DataFrame], salaries_uri: str, folder: Path) -> None:
+def write_keys(spark: SparkSession, folder: Path, salaries_uri: str) -> None:
+    fact_table(spark, FACTS).write.parquet(str(folder / "facts"))
+    with_fact_keys(spark.read.parquet(salaries_uri), len(FACTS)).write.parquet(str(folder / "matched"))
+
+
+def write_join(spark: SparkSession, folder: Path, salaries_uri: str, join: Callable[..., DataFrame]) -> None:
     join(spark, spark.read.parquet(salaries_uri), FACTS).write.parquet(str(folder / "joined"))
 
 
-def run_workflow(spark: SparkSession, rows: int, folder: Path) -> None:
+def run_workflow(spark: SparkSession, folder: Path, rows: int) -> None:
     """Do what the two Spark blocks of the pipeline do."""
     write_salaries(spark, str(folder / "salaries"), rows, seed=1)
-    match(spark, str(folder / "salaries"), FACTS, str(folder / "matched"))
+    match(spark, str(folder / "salaries"), FACTS, str(folder / "matched"), str(folder / "facts"))
 
 
 def timed(work: Callable[[SparkSession, Path], None], folder: Path) -> float:
@@ -72,13 +91,18 @@ def measure_joins(rows: int, repeats: int, folder: Path) -> dict[str, list[float
     with spark_session() as spark:
         write_salaries(spark, uri, rows, seed=1)
         small = spark.read.parquet(uri).limit(10_000)
-        if not join_facts(spark, small, FACTS).exceptAll(chosen_pairs(spark, small, FACTS)).isEmpty():
+        if not keyed_join(spark, small, FACTS).exceptAll(chosen_pairs(spark, small, FACTS)).isEmpty():
             raise SystemExit("The joins differ")
-    found: dict[str, list[float]] = {KEYED: [], PAIRS: [], CHOSEN: []}
+    ways = {
+        KEYS: partial(write_keys, salaries_uri=uri),
+        KEYED: partial(write_join, salaries_uri=uri, join=keyed_join),
+        PAIRS: partial(write_join, salaries_uri=uri, join=cross_join),
+        CHOSEN: partial(write_join, salaries_uri=uri, join=chosen_pairs),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
-        for name, join in ((KEYED, join_facts), (PAIRS, cross_join), (CHOSEN, chosen_pairs)):
-            work = partial(write_join, join=join, salaries_uri=uri)
-            found[name].append(timed(lambda spark, to, work=work: work(spark, folder=to), folder / "run"))
+        for name, work in ways.items():
+            found[name].append(timed(work, folder / "run"))
     shutil.rmtree(uri)
     return found
 
@@ -94,11 +118,10 @@ def measure(rows: Sequence[int], join_rows: int, repeats: int, folder: Path) -> 
     table = Table("what", "rows", "runs", "median s", "fastest s", "slowest s", "ratio", "million rows/s", box=None)
     joins = measure_joins(join_rows, repeats, folder)
     for name, seconds in joins.items():
-        add_row(table, name, join_rows, seconds, statistics.median(joins[KEYED]))
+        add_row(table, name, join_rows, seconds, statistics.median(joins[KEYS]))
     base = None
     for count in rows:
-        work = partial(run_workflow, rows=count)
-        seconds = [timed(lambda spark, to, work=work: work(spark, folder=to), folder / "run") for _ in range(repeats)]
+        seconds = [timed(partial(run_workflow, rows=count), folder / "run") for _ in range(repeats)]
         base = base or statistics.median(seconds)
         add_row(table, "both blocks of spark_workflow", count, seconds, base)
     return table

@@ -8,7 +8,7 @@ if "test" not in globals():
 
 @data_exporter
 def match_salaries_with_facts(generated_salaries, loaded_facts, *args, **kwargs):
-    """Give each salary a fact, write the result as parquet, and show the summary by fact."""
+    """Give each salary the key of a fact, write both as parquet, and show the summary by fact."""
     return facts.match_salaries_with_facts(generated_salaries, loaded_facts, kwargs.get("pipeline_run_id"))
 
 

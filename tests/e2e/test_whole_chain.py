@@ -81,12 +81,15 @@ def test_ingestion_filled_duckdb(e2e_state_dir, demo_worked):
 
 def test_spark_wrote_every_salary_with_a_fact(e2e_state_dir, stack, demo_worked):
     run = stack.database.runs("spark_workflow")[-1]
-    (written,) = (e2e_state_dir / "spark").glob(f"*_run_{run.id}_matched_salaries_*")
-    matched = pd.read_parquet(written)
+    matched, facts = (
+        pd.read_parquet(*(e2e_state_dir / "spark").glob(f"*_run_{run.id}_{name}_*"))
+        for name in ("matched_salaries", "facts")
+    )
     assert len(matched) == 100_000
     assert matched["employee_id"].is_unique
     assert matched["salary_usd"].isna().any()
-    assert set(matched["fact"]) == set(run.variables["fun_facts"])
+    assert list(facts.sort_values("fact_index")["fact"]) == run.variables["fun_facts"]
+    assert set(matched["fact_index"]) == set(facts["fact_index"])
 
 
 def test_the_documented_calls_work_with_curl(stack, demo_worked):

@@ -19,7 +19,7 @@ from workflows.common.local_services import (
     stop_services,
 )
 from workflows.common.processes import recorded_process
-from workflows.spark.facts import SUMMARY_COLUMNS, join_facts, match, match_salaries_with_facts
+from workflows.spark.facts import SUMMARY_COLUMNS, match, match_salaries_with_facts, with_fact_keys
 from workflows.spark.salaries import BASE_SALARY_USD, generate_salaries, make_salaries, write_salaries
 from workflows.spark.server import SPARK_SERVER
 from workflows.spark.session import LocalChannel, spark_session
@@ -90,6 +90,13 @@ def test_each_salary_gets_one_fact_and_the_same_one_again(spark, salaries):
     rows, rows_again = (spark.read.parquet(one["matched_uri"][0]) for one in (summary, again))
     assert rows.count() == rows.select("employee_id").distinct().count() == ROWS
     assert rows.exceptAll(rows_again).isEmpty()
+    facts = spark.read.parquet(summary["facts_uri"][0])
+    with_text = rows.join(facts, "fact_index")
+    assert with_text.count() == ROWS
+    counted = {
+        row["fact_index"]: (row["fact"], row["count"]) for row in with_text.groupBy(*facts.columns).count().collect()
+    }
+    assert [counted[index] for index in range(4)] == list(zip(summary["fact"], summary["employee_count"], strict=True))
 
 
 def test_without_facts_every_salary_is_kept(spark, salaries):
@@ -97,16 +104,18 @@ def test_without_facts_every_salary_is_kept(spark, salaries):
     assert summary["fact"].isna().all()
     assert list(summary["employee_count"]) == [ROWS]
     matched = spark.read.parquet(summary["matched_uri"][0])
-    assert matched.filter(F.col("fact").isNotNull()).isEmpty()
-    assert dict(matched.dtypes)["fact"] == "string"
+    assert matched.filter(F.col("fact_index").isNotNull()).isEmpty()
+    facts = spark.read.parquet(summary["facts_uri"][0])
+    assert facts.isEmpty()
+    assert matched.join(facts, "fact_index", "left").count() == ROWS
+    assert dict(matched.dtypes)["fact_index"] == dict(facts.dtypes)["fact_index"] == "int"
 
 
 def test_the_salaries_stay_where_they_are(spark, salaries, capsys):
-    join_facts(spark, spark.read.parquet(salaries["salaries_uri"]), ["a", "b"]).explain()
+    with_fact_keys(spark.read.parquet(salaries["salaries_uri"]), 2).explain()
     plan = capsys.readouterr().out
-    assert "BroadcastHashJoin" in plan
-    assert "CartesianProduct" not in plan
-    assert "NestedLoop" not in plan
+    assert "FileScan" in plan
+    assert "Exchange" not in plan
 
 
 def test_an_address_in_use_is_not_written_to(spark, salaries):
@@ -118,7 +127,7 @@ def test_an_address_in_use_is_not_written_to(spark, salaries):
 
 def test_salaries_that_are_gone_make_one_line(spark, tmp_path):
     with pytest.raises(ServiceError, match=r"local\[\*\] failed.*nowhere") as raised, spark_session() as session:
-        match(session, str(tmp_path / "nowhere"), ["a"], str(tmp_path / "out"))
+        match(session, str(tmp_path / "nowhere"), ["a"], str(tmp_path / "out"), str(tmp_path / "facts"))
     assert "\n" not in str(raised.value)
     assert raised.value.__cause__ is None
 
@@ -177,7 +186,7 @@ def test_what_takes_too_long_is_stopped_and_the_server_goes_on(spark, spark_stat
 
 def test_the_benchmark_measures_joins_that_give_the_same_rows(spark, tmp_path):
     table = measure([100], 1000, 1, tmp_path)
-    assert table.row_count == 4
+    assert table.row_count == 5
     assert list(tmp_path.iterdir()) == []
 
 

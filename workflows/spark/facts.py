@@ -1,11 +1,10 @@
-"""Matches each salary with a fun fact."""
+"""Matches each salary with a fun fact: the salary gets its fact's number, and the facts are stored once."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -16,7 +15,7 @@ from workflows.spark.session import spark_session
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_COLUMNS = ["fact", "employee_count", "missing_salary_count", "mean_salary_usd", "matched_uri"]
+SUMMARY_COLUMNS = ["fact", "employee_count", "missing_salary_count", "mean_salary_usd", "matched_uri", "facts_uri"]
 
 
 def check_fun_facts(variables: Mapping[str, Any]) -> list[str]:
@@ -45,7 +44,7 @@ def check_fun_facts(variables: Mapping[str, Any]) -> list[str]:
 
 
 def match_salaries_with_facts(salaries: object, facts: object, pipeline_run_id: int | None) -> pd.DataFrame:
-    """Give each salary a fact, write the result as parquet, and return a summary by fact.
+    """Give each salary a fact, write both as parquet, and return a summary by fact.
 
     Args:
         salaries: Output of `generate_salaries`.
@@ -54,7 +53,8 @@ def match_salaries_with_facts(salaries: object, facts: object, pipeline_run_id: 
 
     Returns:
         One row per fact, in their order; one row with a missing fact where there are no facts. Columns: `fact`,
-        `employee_count`, `missing_salary_count`, `mean_salary_usd`, `matched_uri` (where the rows are).
+        `employee_count`, `missing_salary_count`, `mean_salary_usd`, `matched_uri` and `facts_uri` (where the rows and
+        the facts are).
 
     Raises:
         NotReadyError: an input is missing, because the block was run alone.
@@ -64,51 +64,59 @@ def match_salaries_with_facts(salaries: object, facts: object, pipeline_run_id: 
         raise NotReadyError(
             "There are no salaries or facts to match: run the blocks generate_salaries and load_fun_facts first"
         )
-    uri = new_dataset_uri(get_settings(), "matched_salaries", pipeline_run_id)
+    settings = get_settings()
+    matched_uri = new_dataset_uri(settings, "matched_salaries", pipeline_run_id)
+    facts_uri = new_dataset_uri(settings, "facts", pipeline_run_id)
     with spark_session() as spark:
-        return match(spark, salaries["salaries_uri"], facts["fun_facts"], uri)
+        return match(spark, salaries["salaries_uri"], facts["fun_facts"], matched_uri, facts_uri)
 
 
-def match(spark: SparkSession, salaries_uri: str, facts: Sequence[str], uri: str) -> pd.DataFrame:
-    """Write salaries with their facts to an address that is free, and return the summary read back from there."""
-
-    join_facts(spark, spark.read.parquet(salaries_uri), facts).write.parquet(uri)
+def match(
+    spark: SparkSession, salaries_uri: str, facts: Sequence[str], matched_uri: str, facts_uri: str
+) -> pd.DataFrame:
+    """Write facts, and salaries with the keys of their facts, to free addresses; return the summary read back."""
+    fact_table(spark, facts).write.parquet(facts_uri)
+    with_fact_keys(spark.read.parquet(salaries_uri), len(facts)).write.parquet(matched_uri)
     rows = (
-        spark.read.parquet(uri)
-        .groupBy("fact_index", "fact")
+        spark.read.parquet(matched_uri)
+        .groupBy("fact_index")
         .agg(
             F.count("*").alias("employees"),
             F.count("salary_usd").alias("salaries"),
             F.avg("salary_usd").alias("mean"),
         )
+        .orderBy("fact_index")
         .collect()
     )
-    ordered = sorted(rows, key=lambda row: -1 if row["fact_index"] is None else row["fact_index"])
     summary = [
-        (row["fact"], row["employees"], row["employees"] - row["salaries"], _rounded(row["mean"]), uri)
-        for row in ordered
+        (
+            None if row["fact_index"] is None else facts[row["fact_index"]],
+            row["employees"],
+            row["employees"] - row["salaries"],
+            _rounded(row["mean"]),
+            matched_uri,
+            facts_uri,
+        )
+        for row in rows
     ]
-    logger.info("Matched the salaries with %s facts, in %s", len(facts), uri)
+    logger.info("Matched the salaries with %s facts, in %s", len(facts), matched_uri)
     return pd.DataFrame(summary, columns=SUMMARY_COLUMNS)
 
 
-def join_facts(spark: SparkSession, salaries: DataFrame, facts: Sequence[str]) -> DataFrame:
-    """Return the salaries with the columns `fact_index` and `fact`; nothing is computed yet.
+def fact_table(spark: SparkSession, facts: Sequence[str]) -> DataFrame:
+    """Return the facts in the columns `fact_index` (from 0, unique) and `fact`."""
+    return spark.createDataFrame(list(enumerate(facts)), "fact_index int, fact string")
 
-    An employee gets the fact whose index is a hash of the employee's number, modulo the number of facts: the
-    same one at every run, and about as many employees for each. The facts are sent to every executor,
-    so that the salaries stay where they are. No facts: both columns are missing.
+
+def with_fact_keys(salaries: DataFrame, fact_count: int) -> DataFrame:
+    """Return the salaries with the column `fact_index`; nothing is computed yet.
+
+    It is a hash of the employee's number, modulo the number of facts: the same one at every run, and about as many
+    employees for each fact. The salaries stay where they are, and no text is written a million times.
+    No facts: the column is missing in every row.
     """
-
-    if not facts:
-        missing_index, missing_fact = F.lit(None).cast("int"), F.lit(None).cast("string")
-        return salaries.withColumns({"fact_index": missing_index, "fact": missing_fact})
-    # Through Arrow: no Python is needed on the executors.
-    columns = {"fact_index": pa.array(range(len(facts)), pa.int32()), "fact": pa.array(facts, pa.string())}
-    fact_table = spark.createDataFrame(pa.table(columns))
-    fact_index = F.pmod(F.xxhash64("employee_id"), F.lit(len(facts))).cast("int")
-    keyed = salaries.withColumn("fact_index", fact_index)
-    return keyed.join(F.broadcast(fact_table), "fact_index", "left").select(*salaries.columns, "fact_index", "fact")
+    index = F.pmod(F.xxhash64("employee_id"), F.lit(fact_count)) if fact_count else F.lit(None)
+    return salaries.withColumn("fact_index", index.cast("int"))
 
 
 def _rounded(value: float | None) -> float | None:
