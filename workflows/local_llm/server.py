@@ -29,6 +29,9 @@ SLOT_CONTEXT_TOKENS = 2048
 GENERATION_THREADS = 1
 PROMPT_THREADS = min(2, os.cpu_count() or 1)
 PROMPT_CACHE_MIB = 32
+# An answer that repeats its prompt or itself is written faster: after 4 tokens seen before, the next 6 are guessed and
+# checked together. The answer stays the same (measured on the prompts of a demo: 45 s without, 29 s with guesses).
+GUESS_AFTER_TOKENS, GUESSED_TOKENS = 4, 6
 POLL_SECONDS = 2.0
 
 
@@ -65,6 +68,9 @@ def _start(model_path: Path, model_name: str, port: int, key: str) -> Any:
     parameters.cache_ram_mib = PROMPT_CACHE_MIB
     parameters.cpuparams.n_threads = GENERATION_THREADS
     parameters.cpuparams_batch.n_threads = PROMPT_THREADS
+    parameters.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+    parameters.speculative.ngram_simple.size_n = GUESS_AFTER_TOKENS
+    parameters.speculative.ngram_simple.size_m = GUESSED_TOKENS
     parameters.ui = False
     parameters.verbosity = 1
     started = time.monotonic()
