@@ -57,8 +57,8 @@ def test_what_repeats_its_prompt_is_guessed(model):
     text = "The ship left Southampton on the tenth of April with two thousand people on board. "
     messages = [{"role": "user", "content": f"Write this three times, word for word: {text * 3}"}]
     request = {"messages": messages, "max_tokens": 80, "temperature": 0}
-    key = {"Authorization": f"Bearer {service_key(LLM_SERVER)}"}
     url = f"{ensure_service(LLM_SERVER)}/v1/chat/completions"
+    key = {"Authorization": f"Bearer {service_key(LLM_SERVER)}"}
     timings = requests.post(url, json=request, headers=key, timeout=60).json()["timings"]
     assert timings["draft_n_accepted"] > 20
 
