@@ -48,7 +48,7 @@ class CallableBlock:
     other_names: Mapping[str, str] = field(default_factory=dict)
 
     def known_variables(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Return the variables of a call by their documented names, and the names that are unknown.
+        """Return the variables of a call by their documented names, and the names that are unknown (`about_me.age`).
 
         Raises:
             InvalidInputError: no variable is known, or one is given under two names.
@@ -64,6 +64,9 @@ class CallableBlock:
                 raise InvalidInputError("A variable is given twice", {name: f"means {meant}, which is also given"})
             else:
                 known[meant] = value
+                inner = self._names[meant].get("properties")
+                if inner and isinstance(value, Mapping):
+                    ignored += [f"{name}.{key}" for key in value if key not in inner]
         if not known:
             raise InvalidInputError("The call has no variable that the block knows", self._problems(ignored))
         return known, ignored

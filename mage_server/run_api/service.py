@@ -42,6 +42,7 @@ from mage_server.watchdog import check_scheduler
 from workflows.common.errors import WorkflowError
 from workflows.common.redaction import redacted
 from workflows.common.settings import Settings
+from workflows.common.time_limit import time_limit
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +139,14 @@ class RunService:
         Raises:
             ApiError: 429, all workers are busy and the queue is full. 503, the server is shutting down.
         """
+        ends_at = time.monotonic() + self.settings.run_api_timeout_seconds
+
+        def run(job: Job) -> None:
+            with time_limit(ends_at):
+                self._run(job, request, trigger, request_id)
+
         try:
-            return self._pool.submit(lambda job: self._run(job, request, trigger, request_id))
+            return self._pool.submit(run)
         except PoolFullError:
             raise too_many_calls(self._pool.retry_after_seconds()) from None
         except PoolClosedError:

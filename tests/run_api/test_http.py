@@ -256,6 +256,10 @@ class TestRefusal:
         time.sleep(2)
         assert tight.call("behaviour", "say").status_code == 200
 
+    def test_a_block_knows_how_long_its_caller_waits(self, server: RunningServer, tight: RunningServer):
+        assert 0 < tight.output("behaviour", "wait", {"seconds": "none"})[0]["may_wait"] <= 1.5
+        assert 290 < server.output("behaviour", "wait", {"seconds": "none"})[0]["may_wait"] <= 300
+
     def test_429_with_retry_after(self, tight: RunningServer):
         """Two workers, two places in the queue: of eight calls at once four are too many."""
         with concurrent.futures.ThreadPoolExecutor(8) as clients:

@@ -13,6 +13,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
 from workflows.common.retention import Retention, remove_old
+from workflows.common.time_limit import remaining_seconds
 
 # Questions share a fixed number of lock files; two that share one are asked one after the other.
 LOCKS = 4096
@@ -42,12 +43,13 @@ class AnswerCache:
         Raises:
             ServiceError: another process still asks it after the longest wait.
         """
+        path = self.folder / "locks" / f"{int(key, 16) % LOCKS}.lock"
         try:
-            return FileLock(self.folder / "locks" / f"{int(key, 16) % LOCKS}.lock").acquire(timeout=self.wait_seconds)
+            return FileLock(path).acquire(timeout=min(self.wait_seconds, remaining_seconds()))
         except Timeout:
             raise ServiceError(
                 "The language model was not called: another process has been asking the same for "
-                f"{self.wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                f"{self.wait_seconds:g} s (LLM_WAIT_SECONDS), or as long as the caller waits"
             ) from None
 
     def get(self, key: str) -> dict[str, Any] | None:

@@ -124,7 +124,7 @@ class LanguageModel:
                     pauses += 1
                     seconds = _pause_seconds(error.response.headers.get("retry-after", ""), pauses)
                     if not limits.pause(seconds, deadline):
-                        limit = f"{wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                        limit = f"{wait_seconds:g} s (LLM_WAIT_SECONDS), or than the caller waits"
                         raise ServiceError(f"{self._explain(error)}; it would mean waiting longer than {limit}")
                     logger.warning("%s; all calls pause for %.1f s", self._explain(error), seconds)
                 else:

@@ -17,6 +17,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from workflows.common.errors import ServiceError
 from workflows.common.files import write_text_atomically
+from workflows.common.time_limit import remaining_seconds
 
 WINDOW_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -36,8 +37,8 @@ class CallLimits:
     sleep: Callable[[float], None] = time.sleep
 
     def deadline(self) -> float:
-        """Return until when a call that begins now may wait, on this object's clock."""
-        return self.clock() + self.wait_seconds
+        """Return until when a call that begins now may wait, on this object's clock: no longer than its caller does."""
+        return self.clock() + min(self.wait_seconds, remaining_seconds())
 
     @contextlib.contextmanager
     def place(self, deadline: float) -> Iterator[None]:
@@ -52,7 +53,7 @@ class CallLimits:
                     raise ServiceError(
                         f"The language model was not called: the limit of {self.per_minute} calls a minute "
                         "(MAX_LLM_CALLS_PER_MINUTE), or the pause that the provider asked for, lasts longer than "
-                        f"{self.wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                        f"{self.wait_seconds:g} s (LLM_WAIT_SECONDS), or than the caller waits"
                     )
                 self.sleep(min(wait, LONGEST_SLEEP_SECONDS))
             yield
@@ -76,7 +77,7 @@ class CallLimits:
             if self.clock() >= deadline:
                 raise ServiceError(
                     f"The language model was not called: all {self.at_once} places (MAX_LLM_CALLS_AT_ONCE) were "
-                    f"taken for {self.wait_seconds:g} s (LLM_WAIT_SECONDS)"
+                    f"taken for {self.wait_seconds:g} s (LLM_WAIT_SECONDS), or as long as the caller waits"
                 )
             self.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
 
@@ -104,7 +105,7 @@ class CallLimits:
         except (OSError, ValueError, KeyError, TypeError):
             return 0.0, []
         # A pause longer than any call could have asked for was written before the clock was set back.
-        return (paused_until if paused_until <= self.deadline() else 0.0), starts
+        return (paused_until if paused_until <= self.clock() + self.wait_seconds else 0.0), starts
 
     def _write_starts(self, paused_until: float, starts: list[float]) -> None:
         content = json.dumps({"paused_until": paused_until, "starts": starts})

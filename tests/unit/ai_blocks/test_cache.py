@@ -1,4 +1,5 @@
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -6,6 +7,7 @@ import pytest
 
 from workflows.ai_blocks.cache import AnswerCache
 from workflows.common.errors import ServiceError
+from workflows.common.time_limit import time_limit
 
 
 @pytest.fixture
@@ -66,6 +68,13 @@ def test_waiting_for_the_same_question_has_an_end(tmp_path):
     with one.locked(key(1)), pytest.raises(ServiceError, match="LLM_WAIT_SECONDS"), other.locked(key(1)):
         pass
     with other.locked(key(1)):
+        pass
+
+
+def test_nobody_waits_for_it_longer_than_the_caller(tmp_path):
+    one, other = (AnswerCache(tmp_path, max_bytes=1000, wait_seconds=600) for _ in range(2))
+    locked_shortly = pytest.raises(ServiceError, match="as long as the caller waits")
+    with one.locked(key(1)), time_limit(time.monotonic() + 0.05), locked_shortly, other.locked(key(1)):
         pass
 
 

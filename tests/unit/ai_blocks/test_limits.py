@@ -1,10 +1,12 @@
 import json
 import multiprocessing
+import time
 
 import pytest
 
 from workflows.ai_blocks.limits import WINDOW_SECONDS, CallLimits
 from workflows.common.errors import ServiceError
+from workflows.common.time_limit import time_limit
 
 
 class Time:
@@ -82,6 +84,19 @@ def test_a_pause_beyond_the_deadline_is_none(limits, passing):
     begin = passing.now
     start(one)
     assert passing.now == begin
+
+
+def test_who_waits_less_keeps_the_pause_of_others_and_fails_at_once(limits, passing):
+    one = limits()
+    assert one.pause(500, one.deadline())
+    begin = passing.now
+    with time_limit(time.monotonic() + 300):
+        assert not one.pause(301, one.deadline())
+        with pytest.raises(ServiceError, match="than the caller waits"):
+            start(one)
+        assert passing.now == begin
+    start(one)
+    assert passing.now - begin == pytest.approx(500)
 
 
 @pytest.mark.parametrize(
