@@ -35,3 +35,7 @@ class NotReadyError(WorkflowError):
 
 class ServiceError(WorkflowError):
     """A service outside this process (companies API, language model, Spark) failed or refused."""
+
+
+class MissingAddressError(ServiceError):
+    """A service answered 404: it has nothing at the address."""

@@ -13,7 +13,7 @@ import httpx
 import requests
 from anyio.from_thread import start_blocking_portal
 
-from workflows.common.errors import InvalidInputError, ServiceError
+from workflows.common.errors import InvalidInputError, MissingAddressError, ServiceError
 
 # It logs the whole address of each request, and an address may hold a key or a password.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -61,7 +61,7 @@ def requests_to(
         headers_setting: The variable that holds the headers, for the messages.
 
     The function raises:
-        ServiceError: no answer in time, or an error status.
+        ServiceError: no answer in time, or an error status (MissingAddressError where it is 404).
         InvalidInputError: the body is too large.
     """
     ends_at = time.monotonic() + deadline_seconds
@@ -75,6 +75,7 @@ def requests_to(
     async def get(client: httpx.AsyncClient, url: str) -> Answer:
         for attempt in range(retries + 1):
             delay_seconds = FIRST_DELAY_SECONDS * 2**attempt
+            error: type[ServiceError] = ServiceError
             try:
                 async with client.stream("GET", url, headers=headers) as response:
                     if response.is_success:
@@ -83,15 +84,17 @@ def requests_to(
                     problem = f"answered {response.status_code}"
                     if response.status_code in (401, 403) and headers_setting:
                         problem += f", check the key in {headers_setting}"
+                    if response.status_code == httpx.codes.NOT_FOUND:
+                        error = MissingAddressError
                     is_final = response.status_code not in RETRIED_STATUSES
                     delay_seconds = max(delay_seconds, _retry_after_seconds(response))
             except httpx.UnsupportedProtocol:
                 problem, is_final = "cannot be asked: its address has to begin with http:// or https://", True
-            except httpx.TransportError as error:
-                problem, is_final = f"did not answer ({type(error).__name__})", False
+            except httpx.TransportError as caught:
+                problem, is_final = f"did not answer ({type(caught).__name__})", False
             if is_final or attempt == retries:
                 tries = "" if is_final else f" after {retries} {'retry' if retries == 1 else 'retries'}"
-                raise ServiceError(f"{source} {problem}{tries}; check {setting} and the service behind it")
+                raise error(f"{source} {problem}{tries}; check {setting} and the service behind it")
             await asyncio.sleep(delay_seconds)
         raise AssertionError("unreachable")
 

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workflows.common.errors import InvalidInputError
+from workflows.common.errors import InvalidInputError, MissingAddressError
 from workflows.common.http import Get
 from workflows.ingestion.pages import Page, as_number, read_page
 from workflows.ingestion.records import Record
@@ -109,7 +109,14 @@ def fetch_pages(
     read = number = 0
     while address is not None:
         number += 1
-        page = read_page(get(address), records_path)
+        try:
+            answer = get(address)
+        except MissingAddressError:
+            # Some services have no page after the last one, not even an empty one.
+            if number == 1 or pagination is None or pagination.type not in ("page", "offset"):
+                raise
+            break
+        page = read_page(answer, records_path)
         if (first := seen.setdefault(_fingerprint(page.records), number)) != number:
             raise InvalidInputError(
                 f"Page {number} of the companies API repeats page {first}: the way to the next page is another one; "

@@ -243,6 +243,27 @@ class TestPages:
     def test_the_setting_says_how(self, serve, pagination, answer):
         assert ids(serve(answer), pagination=pagination) == ALL
 
+    @pytest.mark.parametrize("pagination", [{"type": "page", "parameter": "p"}, {"type": "offset", "parameter": "p"}])
+    def test_a_page_that_is_missing_ends_what_is_counted(self, serve, pagination):
+        def answer(_server: Server, _path: str, query: Query) -> object:
+            first = 1 if pagination["type"] == "page" else 0
+            found = part({pagination["type"]: query.get("p", str(first))}, pagination["type"], first=first)
+            return found or ({"detail": "Invalid page."}, 404, {})
+
+        assert ids(serve(answer), pagination=pagination) == ALL
+
+    def test_a_missing_page_is_an_error_where_the_api_named_it_or_announces_more(self, serve):
+        missing = ({"detail": "not found"}, 404, {})
+        with pytest.raises(ServiceError, match="answered 404"):
+            ids(serve(lambda *_: missing), pagination={"type": "page", "parameter": "p"})
+        with pytest.raises(ServiceError, match="answered 404"):
+            ids(serve(lambda _s, _p, query: missing if query else {"data": COMPANIES[:5], "next": "?page=2"}))
+        with pytest.raises(InvalidInputError, match="announces 12 companies, but 5"):
+            ids(
+                serve(lambda _s, _p, query: missing if query else {"data": COMPANIES[:5], "total": 12}),
+                pagination={"type": "page", "parameter": "p"},
+            )
+
     @pytest.mark.parametrize(
         ("pagination", "wrong"),
         [
