@@ -117,8 +117,16 @@ class _Question:
     completions: list[Completion] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
+    @property
+    def max_attempts(self) -> int:
+        """How often the model is asked at most: as the prompt file and the model allow."""
+        return min(self.prompt.max_attempts, self.model.max_attempts or self.prompt.max_attempts)
+
     def ask_once(self) -> Answer:
-        """Return the answer that is kept and still passes, else ask the model and keep what it answers."""
+        """Return the answer that is kept and still passes, else ask the model and keep what it answers.
+
+        That of code is kept, too: the model was asked as often as it may be.
+        """
         settings, prompt = self.settings, self.prompt
         cache = AnswerCache(settings.llm_dir / "answers", settings.llm_cache_max_bytes, settings.llm_wait_seconds)
         identity = {"prompt": prompt.name, "fingerprint": prompt.fingerprint, "model": self.model.identity}
@@ -127,7 +135,11 @@ class _Question:
             with contextlib.suppress(ValidationError):
                 kept = _KEPT_ANSWER.validate_python(cache.get(key))
                 values = kept.values if kept.source == "model" else None
-                if values is None or prompt.refusal(values, self.inputs, self.checks) is None:
+                if values is None:
+                    is_usable = kept.attempts >= self.max_attempts
+                else:
+                    is_usable = prompt.refusal(values, self.inputs, self.checks) is None
+                if is_usable:
                     return replace(kept, **self._accepted(values), cached=True)
             answer = self.ask_model()
             # A larger context, or a server that writes something, would answer better.
@@ -137,13 +149,12 @@ class _Question:
         return answer
 
     def ask_model(self) -> Answer:
-        """Ask until an answer is accepted, as often as the prompt file and the model allow."""
+        """Ask until an answer is accepted, at most `max_attempts` times."""
         prompt, model = self.prompt, self.model
         values: dict[str, Any] | None = None
         context_tokens = self.settings.llm_context_tokens or math.inf
         attempts, max_tokens, largest, with_examples = 0, prompt.model.max_tokens, MAX_TOKENS, bool(prompt.examples)
-        max_attempts = min(prompt.max_attempts, model.max_attempts or prompt.max_attempts)
-        while values is None and attempts < max_attempts:
+        while values is None and attempts < self.max_attempts:
             refused = self.refusals[-1].reason if self.refusals else None
             messages = prompt.messages(self.inputs, with_examples, refused)
             temperature = prompt.model.retry_temperature if attempts else prompt.model.temperature

@@ -278,6 +278,13 @@ class TestCache:
         other = ask(PROMPT, INPUTS, fallback={"kind": "cat"})
         assert (other.values["kind"], other.cached, len(server.requests)) == ("cat", True, PROMPT.max_attempts)
 
+    def test_it_does_not_stand_for_attempts_that_are_allowed_now(self, served):
+        wrong = said({**GOOD, "text": "secret"})
+        server = served(wrong, wrong, said(), llm_max_attempts=1)
+        assert (asked().source, asked().cached, len(server.requests)) == ("facts", True, 1)
+        served(openai_base_url=server.url)
+        assert (asked().source, asked().cached, len(server.requests)) == ("model", True, 3)
+
     def test_silence_is_not_kept(self, served):
         server = served(answer(""))
         asked(), asked()
