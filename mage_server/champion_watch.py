@@ -6,8 +6,8 @@ otherwise at MLflow's server. Predictions read the kept champion alone.
 
 import logging
 import os
-import threading
 
+from mage_server.repeated import repeat
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import Settings
 from workflows.survival.artifact import UnusableVersionError
@@ -30,16 +30,10 @@ class ChampionWatch:
         self._models = Registry(settings.models_dir, settings.mlflow_tracking_uri)
         self._seen: object = None
         self._problem: str | None = None
-        self._is_closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="champion-watch", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Look no more."""
-        self._is_closing.set()
+        repeat(self.look, INTERVAL_SECONDS, "champion-watch")
 
     def look(self) -> None:
         """Keep MLflow's champion if it is another one than before; log a problem once, not at every look."""
@@ -57,14 +51,6 @@ class ChampionWatch:
             logger.info("MLflow's champion can be read again")
         self._problem = None
         self._seen = seen
-
-    def _run(self) -> None:
-        while not self._is_closing.is_set():
-            try:
-                self.look()
-            except Exception:
-                logger.exception("MLflow's champion could not be looked at")
-            self._is_closing.wait(INTERVAL_SECONDS)
 
     def _file_times(self) -> object:
         """Return when the local store and the kept champion changed, None if one of them is missing."""

@@ -6,7 +6,7 @@ database: a folder of a run is removed once the run is.
 
 import logging
 import re
-import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy import String, and_, cast, delete, func, inspect, or_, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from mage_server.repeated import repeat
 from workflows.common.pipeline_runs import CALL_MARKER
 from workflows.common.retention import Retention, remove_old, rotate
 from workflows.common.settings import Settings
@@ -51,16 +52,10 @@ class Housekeeping:
         self._settings = settings
         self._engine = engine
         self._roots = ((Path(LOGS_DIR_PATH or variables_dir), LOGS_SUBDIR), (variables_dir, VARIABLES_SUBDIR))
-        self._is_closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Start no further round."""
-        self._is_closing.set()
+        repeat(self._clean_now, INTERVAL_SECONDS, "housekeeping")
 
     def clean(self, now: datetime) -> None:
         """Remove everything that is old at a time, UTC."""
@@ -73,16 +68,11 @@ class Housekeeping:
         if runs or folders or logs:
             logger.info("Removed %d old runs and %d folders; rotated %d logs", runs, len(folders), len(logs))
 
-    def _run(self) -> None:
+    def _clean_now(self) -> None:
         # Mage makes and changes the tables at its start.
-        while not self._has_tables() and not self._is_closing.wait(POLL_SECONDS):
-            pass
-        while not self._is_closing.is_set():
-            try:
-                self.clean(datetime.now(UTC))
-            except Exception:
-                logger.exception("Old runs and files could not be removed")
-            self._is_closing.wait(INTERVAL_SECONDS)
+        while not self._has_tables():
+            time.sleep(POLL_SECONDS)
+        self.clean(datetime.now(UTC))
 
     def _has_tables(self) -> bool:
         try:

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +23,7 @@ from mage_ai.server.scheduler_manager import scheduler_manager
 
 from mage_server import job_queue
 from mage_server.heartbeat import beat, heartbeat_age_seconds, heartbeat_path, heartbeat_time, start_heartbeat
+from mage_server.repeated import repeat
 from workflows.common.errors import NotReadyError
 from workflows.common.settings import get_settings
 
@@ -104,11 +104,10 @@ class Watchdog:
         self._restart = restart
         self._last_beat: float | None = None
         self._seen_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="scheduler-watchdog", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        repeat(self.check, CHECK_SECONDS, "scheduler-watchdog")
 
     def check(self) -> None:
         """End a scheduler whose heartbeat is too old, and have it started again."""
@@ -128,14 +127,6 @@ class Watchdog:
             scheduler_manager.scheduler_process.join(END_SECONDS)
         heartbeat_path().unlink(missing_ok=True)
         self._restart()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(CHECK_SECONDS)
-            try:
-                self.check()
-            except Exception:
-                logger.exception("The scheduler could not be checked")
 
 
 def end_process_tree(process: psutil.Process) -> None:

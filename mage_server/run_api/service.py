@@ -78,23 +78,20 @@ class RunService:
         self._triggers = TriggerCache(lambda: database.load_triggers(engine))
         self._pool = Pool(settings.run_api_workers, settings.run_api_queue)
         self._recorder = Recorder(engine, variables_dir)
-        self._housekeeping = Housekeeping(settings, engine, variables_dir)
-        self._champion_watch = ChampionWatch(settings)
+        self._background = (Housekeeping(settings, engine, variables_dir), ChampionWatch(settings))
         self._health: tuple[float, Health] | None = None
 
     def start(self) -> None:
         """Start the recorder, and load what the first call would otherwise wait for."""
         self._recorder.start()
-        self._housekeeping.start()
-        self._champion_watch.start()
+        for work in self._background:
+            work.start()
         threading.Thread(target=self.health, name="run-api-warm-up", daemon=True).start()
 
     def close(self, timeout_seconds: float) -> None:
         """Reject new calls, wait for running calls, and write their records."""
         deadline = time.monotonic() + timeout_seconds
         self._pool.close()
-        self._housekeeping.close()
-        self._champion_watch.close()
         if not self._pool.wait_idle(timeout_seconds / 2):
             logger.warning("The server stopped while calls were running; these calls are not recorded")
         if not self._recorder.close(max(0.5, deadline - time.monotonic())):
