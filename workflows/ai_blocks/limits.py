@@ -59,14 +59,13 @@ class CallLimits:
             yield
 
     def pause(self, seconds: float, deadline: float) -> bool:
-        """Let no call of any process start for some time; False, and no pause, where that is beyond the deadline."""
+        """Let no call of any process start for some time that one may wait; False where it is beyond the deadline."""
         until = self.clock() + seconds
-        if until > deadline:
-            return False
-        with FileLock(self.folder / "starts.lock"):
-            paused_until, starts = self._read_starts()
-            self._write_starts(max(paused_until, until), starts)
-        return True
+        if seconds <= self.wait_seconds:
+            with FileLock(self.folder / "starts.lock"):
+                paused_until, starts = self._read_starts()
+                self._write_starts(max(paused_until, until), starts)
+        return until <= deadline
 
     def _free_place(self, deadline: float) -> AcquireReturnProxy:
         """Return a place that nobody holds, as a context manager that gives it back."""

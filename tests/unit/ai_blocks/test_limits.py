@@ -86,12 +86,11 @@ def test_a_pause_beyond_the_deadline_is_none(limits, passing):
     assert passing.now == begin
 
 
-def test_who_waits_less_keeps_the_pause_of_others_and_fails_at_once(limits, passing):
+def test_who_waits_less_makes_and_keeps_the_pause_of_all_and_fails_at_once(limits, passing):
     one = limits()
-    assert one.pause(500, one.deadline())
     begin = passing.now
     with time_limit(time.monotonic() + 300):
-        assert not one.pause(301, one.deadline())
+        assert not one.pause(500, one.deadline())
         with pytest.raises(ServiceError, match="than the caller waits"):
             start(one)
         assert passing.now == begin
