@@ -102,15 +102,18 @@ ROLES: dict[str, Callable[[Settings], list[psutil.Process]]] = {
 
 
 def kill(find: Callable[[Settings], list[psutil.Process]], settings: Settings, generator: random.Random) -> int:
-    """Kill a process of a role as soon as there is one, all where it is everything; return how many."""
+    """Kill a process of a role as soon as there is one, all where it is everything; return how many, once gone."""
     deadline = time.monotonic() + FIND_SECONDS
     while not (found := find(settings)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    for process in found if find is everything else generator.sample(found, min(1, len(found))):
+    chosen = found if find is everything else generator.sample(found, min(1, len(found)))
+    for process in chosen:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
+    # Otherwise a chain that had ended before would seem to run on.
+    psutil.wait_procs(chosen, FIND_SECONDS)
     return len(found)
 
 
@@ -130,7 +133,10 @@ def assert_one_mage(settings: Settings) -> None:
     """Check that every process of Mage belongs to the server that runs: none is left of one that was killed."""
 
     def is_one() -> bool:
-        (root,) = server(settings)
+        roots = server(settings)
+        if len(roots) != 1:
+            return False
+        root = roots[0]
         return {one.pid for one in processes_of(str(settings.state_dir))} <= {root.pid, *(p.pid for p in family(root))}
 
     wait_until(is_one, 60)
