@@ -77,8 +77,6 @@ def run_workflow(spark: SparkSession, folder: Path, rows: int) -> None:
 def timed(work: Callable[[SparkSession, Path], None], folder: Path) -> float:
     """Return the seconds of some work, its session included; what it wrote is removed."""
     folder.mkdir()
-    # What the run before has written is not to be waited for in this one.
-    os.sync()
     started = time.monotonic()
     with spark_session() as spark:
         work(spark, folder)
