@@ -49,13 +49,14 @@ class RunApiExtension:
         @functools.wraps(original)
         def make_app(*args: Any, **kwargs: Any) -> Any:
             app = original(*args, **kwargs)
-            if not kwargs.get("status_only"):
-                prefix = f"/{mage_server.ROUTES_BASE_PATH}" if kwargs.get("update_routes") else ""
-                self.register(app, prefix)
             # Mage reads the environment and opens its database when this is imported.
             from mage_server.security.install import install as install_guards
 
+            # First, since the threads of the service import modules, of which the guards replace functions.
             install_guards(app, get_settings(), self.repo_path, self.listen_address)
+            if not kwargs.get("status_only"):
+                prefix = f"/{mage_server.ROUTES_BASE_PATH}" if kwargs.get("update_routes") else ""
+                self.register(app, prefix)
             return app
 
         mage_server.make_app = make_app

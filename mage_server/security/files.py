@@ -58,7 +58,7 @@ def _for_files(root: Path, without: Collection[Path]) -> Check:
 
 def _replace(original: Any, replacement: Any) -> None:
     """Replace a function also in the modules that imported it by name."""
-    for module in [module for name, module in tuple(sys.modules.items()) if name.startswith("mage_ai.")]:
+    for module in [module for name, module in sys.modules.copy().items() if name.startswith("mage_ai.")]:
         for name, value in list(vars(module).items()):
             if value is original:
                 setattr(module, name, replacement)
