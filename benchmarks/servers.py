@@ -4,6 +4,7 @@ import atexit
 import functools
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -178,11 +179,13 @@ def mage_command() -> tuple[str, ...]:
 
 
 class InstantModel(BaseHTTPRequestHandler):
-    """Answers every chat completion at once with an empty object."""
+    """Answers every chat completion at once: with a line of its material as a fun fact, which only fits that prompt."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "{}"}}
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
+        material = re.search(r"^- (.+)$", asked, re.MULTILINE)
+        content = json.dumps({"fun_fact": material[1], "claims": []} if material else {})
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
         usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "instant", "choices": [choice]}
         body = json.dumps(answer | {"usage": usage}).encode()

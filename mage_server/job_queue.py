@@ -27,11 +27,13 @@ from multiprocessing.managers import SyncManager
 from typing import Any
 
 from mage_ai.data_preparation.repo_manager import get_repo_config
-from mage_ai.orchestration.db import db_connection, engine
+from mage_ai.orchestration.db import db_connection, engine, session_factory
 from mage_ai.orchestration.queue import process_queue
 from mage_ai.orchestration.queue.config import QueueConfig, QueueType
 from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue, QueueStatus, Worker
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
+from mage_ai.settings import ENABLE_NEW_RELIC
+from sqlalchemy.exc import SQLAlchemyError
 
 from mage_server import wakeups
 from workflows.common.processes import is_alive
@@ -154,11 +156,20 @@ class SingleJobQueue:
         return self.job
 
 
+class BlockWorker(Worker):
+    """A process that executes one job, without New Relic's agent where that has nothing to report to."""
+
+    run = Worker.run if ENABLE_NEW_RELIC else Worker.run.__wrapped__
+
+
 def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) -> None:
     """Start one worker per queued job, at most `size` at a time, until the scheduler process ends."""
     # A worker that used or closed the scheduler's own connections would break them.
     inherited = db_connection.session, engine.pool
     engine.dispose(close=False)
+    with contextlib.suppress(SQLAlchemyError):
+        _compile_statements()
+    engine.dispose()
     # A worker's collector would otherwise write to, and so copy, every page that holds an object of this process.
     gc.freeze()
     workers: list[Worker] = []
@@ -172,10 +183,26 @@ def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) ->
         if is_full:
             continue
         with contextlib.suppress(queues.Empty):
-            worker = Worker(SingleJobQueue(queue.get_nowait()), job_dict)
+            worker = BlockWorker(SingleJobQueue(queue.get_nowait()), job_dict)
+            # Read here, if it is time to, it is not read by each worker.
+            for is_root in (False, True):
+                get_repo_config(root_project=is_root)
             worker.start()
             workers.append(worker)
     del inherited
+
+
+def _compile_statements() -> None:
+    """Have SQLAlchemy compile what each worker asks Mage's database, which takes longer than the answers."""
+    from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun, PipelineSchedule
+
+    with session_factory() as session:
+        for model in (PipelineRun, BlockRun, PipelineSchedule):
+            if row := session.query(model).get(0) or session.query(model).first():
+                session.expire(row)
+                # Reads the row again, as after a commit.
+                getattr(row, "pipeline_schedule", row.updated_at)
+        session.query(BlockRun).filter(BlockRun.pipeline_run_id == 0, BlockRun.block_uuid == "").all()
 
 
 def install() -> None:

@@ -3,8 +3,8 @@
 Mage reads it, renders it with Jinja and looks for the libraries of two clouds each time that any part asks for it.
 """
 
-import copy
 import functools
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ KEEP_SECONDS = 5.0
 def install() -> None:
     """Have Mage keep what it read for a short time, as long as the file is the same."""
     original = RepoConfig.__init__
-    kept: dict[tuple[str, bool], tuple[float, tuple[int, int] | None, dict[str, Any]]] = {}
+    kept: dict[tuple[str, bool], tuple[float, tuple[int, int] | None, bytes]] = {}
 
     @functools.wraps(original)
     def read(self: RepoConfig, repo_path: str | None = None, *args: Any, root_project: bool = False, **kw: Any) -> None:
@@ -28,12 +28,12 @@ def install() -> None:
             return
         folder = repo_path or get_repo_path(root_project=root_project)
         key, version, now = (folder, root_project), _version(Path(folder) / "metadata.yaml"), time.monotonic()
-        read_at, read_version, values = kept.get(key, (0.0, None, {}))
+        read_at, read_version, values = kept.get(key, (0.0, None, b""))
         if not values or version != read_version or now - read_at > KEEP_SECONDS:
             original(self, repo_path, root_project=root_project)
-            kept[key] = (now, version, copy.deepcopy(self.__dict__))
+            kept[key] = (now, version, pickle.dumps(self.__dict__))
         else:
-            self.__dict__.update(copy.deepcopy(values))
+            self.__dict__.update(pickle.loads(values))
 
     RepoConfig.__init__ = read
 

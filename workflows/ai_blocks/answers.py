@@ -238,8 +238,7 @@ class _Question:
 
 def _record_usage(settings: Settings, pipeline_run_id: int | None, entry: Mapping[str, Any]) -> None:
     with _disk_errors_logged("The tokens are not recorded"):
-        total = usage.record(settings.llm_dir / "usage", pipeline_run_id, entry)
-        logger.info("Language model in this run so far: %s", total)
+        usage.record(settings.llm_dir / "usage", pipeline_run_id, entry)
 
 
 @contextlib.contextmanager

@@ -31,12 +31,6 @@ class Usage:
     output_tokens: int = 0  # Written by the model.
     seconds: float = 0.0  # Spent in the model's server.
 
-    def __str__(self) -> str:
-        return (
-            f"{self.answers} answers, {self.from_model} of the model, {self.input_tokens} tokens read, "
-            f"{self.output_tokens} written, {self.seconds:.1f} s"
-        )
-
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
@@ -54,8 +48,8 @@ class Usage:
         return cls(1, int(is_model), int(is_cached), *((0, 0, 0.0) if is_cached else spent))
 
 
-def record(folder: Path, pipeline_run_id: int | None, answer: Mapping[str, Any]) -> Usage:
-    """Add an answer to its run, and return the totals of that run.
+def record(folder: Path, pipeline_run_id: int | None, answer: Mapping[str, Any]) -> None:
+    """Add an answer to its run.
 
     Args:
         folder: Folder of the files; created where it is missing.
@@ -73,7 +67,6 @@ def record(folder: Path, pipeline_run_id: int | None, answer: Mapping[str, Any])
         file.write(line.encode())
     if is_new:
         remove_old(folder.glob("*.jsonl"), Retention(keep=KEPT_FILES))
-    return total(path)
 
 
 def total(path: Path) -> Usage:

@@ -66,22 +66,31 @@ WRITTEN: Mapping[str, Callable[[int], str]] = {
 }
 CLAIMS = (*PROPERTIES, *WRITTEN, "divisible_by", "equation")
 
-# How a text asserts each property of its number.
-_ASSERTED: Mapping[str, str] = {
-    "prime": r"\bprime\b(?! (?:numbers|factors?)\b)",
-    "composite": r"\bcomposite\b",
-    "even": r"\bis (?:an )?even\b",
-    "odd": r"\bis (?:an )?odd\b",
-    "square": r"\b(?:perfect square|square number|is a square)\b",
-    "cube": r"\b(?:perfect cube|cube number|is a cube)\b",
-    "triangular": r"\btriangular\b",
-    "fibonacci": r"\bfibonacci number\b",
-    "perfect": r"\bperfect number\b",
-    "palindrome": r"\bpalindrom",
-    "power_of_two": r"\bpower of (?:2|two)\b",
+# Compiled here, they are not compiled in each process that tells a fact.
+_ASSERTED: Mapping[str, re.Pattern[str]] = {
+    # How a text asserts each property of its number.
+    claim: re.compile(pattern, re.IGNORECASE)
+    for claim, pattern in {
+        "prime": r"\bprime\b(?! (?:numbers|factors?)\b)",
+        "composite": r"\bcomposite\b",
+        "even": r"\bis (?:an )?even\b",
+        "odd": r"\bis (?:an )?odd\b",
+        "square": r"\b(?:perfect square|square number|is a square)\b",
+        "cube": r"\b(?:perfect cube|cube number|is a cube)\b",
+        "triangular": r"\btriangular\b",
+        "fibonacci": r"\bfibonacci number\b",
+        "perfect": r"\bperfect number\b",
+        "palindrome": r"\bpalindrom",
+        "power_of_two": r"\bpower of (?:2|two)\b",
+    }.items()
 }
 _NEGATED = re.compile(r"(?:\bnot|n't|\bnever)\b[^.!?]{0,20}$", re.IGNORECASE)
-_OPERATORS = ((r"plus", "+"), (r"times|multiplied by|[x*·]", "×"), (r"equals|makes|gives", "="))
+_ROMAN_NUMERAL = re.compile(r"\b[MDCLXVI]{2,}\b")
+_THOUSANDS_SEPARATOR = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_OPERATORS = [
+    (re.compile(rf"(?<=\d)\s*(?:{words})\s*(?=\d)", re.IGNORECASE), f" {symbol} ")
+    for words, symbol in (("plus", "+"), ("times|multiplied by|[x*·]", "×"), ("equals|makes|gives", "="))
+]
 _EQUATION = re.compile(r"\d+(?:\s*[+×]\s*\d+)+\s*=\s*\d+")
 
 
@@ -139,11 +148,11 @@ def claim_problem(number: int, claim: str, value: str) -> str | None:
 def text_problem(number: int, text: str) -> str | None:
     """Say what a text gets wrong of what arithmetic can check: properties, equations and Roman numerals."""
     for claim, pattern in _ASSERTED.items():
-        for match in re.finditer(pattern, text, re.IGNORECASE):
+        for match in pattern.finditer(text):
             is_asserted = _NEGATED.search(text[: match.start()]) is None
             if PROPERTIES[claim](number) is not is_asserted:
                 return f"{number} is {'not ' if is_asserted else ''}{claim.replace('_', ' ')}"
-    wrong = [one for one in re.findall(r"\b[MDCLXVI]{2,}\b", text) if one != WRITTEN["roman"](number)]
+    wrong = [one for one in _ROMAN_NUMERAL.findall(text) if one != WRITTEN["roman"](number)]
     return f"{number} is not {wrong[0]} in Roman numerals" if wrong else equation_problem(text)
 
 
@@ -159,9 +168,9 @@ def equation_problem(text: str) -> str | None:
 
 def _symbols(text: str) -> str:
     """Return a text with operators as symbols, and numbers without thousands separators."""
-    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+    text = _THOUSANDS_SEPARATOR.sub("", text)
     for words, symbol in _OPERATORS:
-        text = re.sub(rf"(?<=\d)\s*(?:{words})\s*(?=\d)", f" {symbol} ", text, flags=re.IGNORECASE)
+        text = words.sub(symbol, text)
     return text
 
 

@@ -22,10 +22,12 @@ def answer(**changes):
 def test_a_run_is_summed_up(tmp_path):
     record(tmp_path, 12, answer())
     record(tmp_path, 12, answer(source="facts", input_tokens=200))
-    spent = record(tmp_path, 12, answer(cached=True))
-    assert spent == Usage(answers=3, from_model=2, from_cache=1, input_tokens=300, output_tokens=40, seconds=3.0)
-    assert record(tmp_path, 13, answer()).answers == 1
-    assert totals(tmp_path).keys() == {"run_00000012", "run_00000013"}
+    record(tmp_path, 12, answer(cached=True))
+    record(tmp_path, 13, answer())
+    assert totals(tmp_path) == {
+        "run_00000012": Usage(answers=3, from_model=2, from_cache=1, input_tokens=300, output_tokens=40, seconds=3.0),
+        "run_00000013": Usage(answers=1, from_model=1, input_tokens=100, output_tokens=20, seconds=1.5),
+    }
 
 
 @pytest.mark.parametrize("run", [None, "12", "../../etc/passwd", 1.5, {}])
@@ -39,7 +41,8 @@ def test_lines_that_cannot_be_read_are_left_out(tmp_path):
     record(tmp_path, 1, answer())
     with (tmp_path / "run_00000001.jsonl").open("a") as file:
         file.write('{"prompt": "p", "sou\n[]\n{}\n')
-    assert record(tmp_path, 1, answer()).answers == 2
+    record(tmp_path, 1, answer())
+    assert totals(tmp_path)["run_00000001"].answers == 2
 
 
 def test_concurrent_answers_are_all_counted(tmp_path):
@@ -59,7 +62,8 @@ def test_old_files_are_dropped(tmp_path, monkeypatch):
 def test_processes_that_drop_files_do_not_disturb_each_other(tmp_path, monkeypatch):
     monkeypatch.setattr(usage, "KEPT_FILES", 3)
     with ThreadPoolExecutor(8) as executor:
-        assert all(sums.answers <= 1 for sums in executor.map(lambda run: record(tmp_path, run, answer()), range(200)))
+        list(executor.map(lambda run: record(tmp_path, run, answer()), range(200)))
+    assert all(sums.answers == 1 for sums in totals(tmp_path).values())
 
 
 def test_cost_needs_both_prices():
