@@ -71,7 +71,11 @@ class Settings(BaseSettings):
     )
     port: int = Field(default=6789, ge=1, le=65535, description="Port of Mage's server.")
     owner_email: str = Field(default="owner@localhost.localdomain", description="Email address of the UI's owner.")
-    scheduler_trigger_interval: float = Field(default=1, gt=0, description="Scheduler interval in seconds.")
+    scheduler_trigger_interval: float = Field(
+        default=2,
+        gt=0,
+        description="Seconds between two looks of the scheduler at the schedules; ends of blocks and new runs wake it.",
+    )
     scheduler_stale_seconds: float = Field(
         default=45, gt=0, description="Seconds without a tick after which the scheduler is ended and started again."
     )
