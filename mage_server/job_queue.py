@@ -157,9 +157,16 @@ class SingleJobQueue:
 
 
 class BlockWorker(Worker):
-    """A process that executes one job, without New Relic's agent where that has nothing to report to."""
+    """A process that executes one job, without New Relic's agent where that has nothing to report to.
+
+    It has a table of jobs of its own, so that it need not connect to the manager: the pool keeps the real one.
+    """
 
     run = Worker.run if ENABLE_NEW_RELIC else Worker.run.__wrapped__
+
+    def __init__(self, job: list[Any]):
+        self.job_id = job[0]
+        super().__init__(SingleJobQueue(job), {self.job_id: JobStatus.QUEUED})
 
 
 def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) -> None:
@@ -172,22 +179,28 @@ def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) ->
     engine.dispose()
     # A worker's collector would otherwise write to, and so copy, every page that holds an object of this process.
     gc.freeze()
-    workers: list[Worker] = []
+    workers: list[BlockWorker] = []
     while os.getppid() == scheduler_pid:
         ended = [worker for worker in workers if not worker.is_alive()]
         if ended:
             workers = [worker for worker in workers if worker not in ended]
+            for worker in ended:
+                if job_dict.get(worker.job_id) == worker.pid:
+                    job_dict[worker.job_id] = JobStatus.COMPLETED
             wakeups.wake()
         is_full = len(workers) >= size
         connection.wait([worker.sentinel for worker in workers] + ([] if is_full else [queue._reader]), POLL_SECONDS)
         if is_full:
             continue
         with contextlib.suppress(queues.Empty):
-            worker = BlockWorker(SingleJobQueue(queue.get_nowait()), job_dict)
+            worker = BlockWorker(queue.get_nowait())
+            if job_dict.get(worker.job_id) != JobStatus.QUEUED:
+                continue
             # Read here, if it is time to, it is not read by each worker.
             for is_root in (False, True):
                 get_repo_config(root_project=is_root)
             worker.start()
+            job_dict[worker.job_id] = worker.pid
             workers.append(worker)
     del inherited
 
