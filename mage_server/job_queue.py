@@ -21,13 +21,13 @@ import queue as queues
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from multiprocessing.managers import SyncManager
 from typing import Any
 
 from mage_ai.data_preparation.repo_manager import get_repo_config
-from mage_ai.orchestration.db import db_connection, engine, session_factory
+from mage_ai.orchestration.db import db_connection, engine
 from mage_ai.orchestration.queue import process_queue
 from mage_ai.orchestration.queue.config import QueueConfig, QueueType
 from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue, QueueStatus, Worker
@@ -141,21 +141,6 @@ def _watch_parent(parent_pid: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class SingleJobQueue:
-    """A queue that holds one job: Mage's `Worker` takes its job from a queue."""
-
-    def __init__(self, job: list[Any]):
-        self.job = job
-
-    def empty(self) -> bool:
-        """Return False: the job is always there."""
-        return False
-
-    def get(self) -> list[Any]:
-        """Return the job."""
-        return self.job
-
-
 class BlockWorker(Worker):
     """A process that executes one job, without New Relic's agent where that has nothing to report to.
 
@@ -166,7 +151,9 @@ class BlockWorker(Worker):
 
     def __init__(self, job: list[Any]):
         self.job_id = job[0]
-        super().__init__(SingleJobQueue(job), {self.job_id: JobStatus.QUEUED})
+        jobs: queues.SimpleQueue[list[Any]] = queues.SimpleQueue()
+        jobs.put(job)
+        super().__init__(jobs, {self.job_id: JobStatus.QUEUED})
 
 
 def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) -> None:
@@ -174,9 +161,9 @@ def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) ->
     # A worker that used or closed the scheduler's own connections would break them.
     inherited = db_connection.session, engine.pool
     engine.dispose(close=False)
-    with contextlib.suppress(SQLAlchemyError):
+    db_connection.start_session(force=True)
+    with contextlib.suppress(SQLAlchemyError), _no_connection_left():
         _compile_statements()
-    engine.dispose()
     # A worker's collector would otherwise write to, and so copy, every page that holds an object of this process.
     gc.freeze()
     workers: list[BlockWorker] = []
@@ -196,26 +183,36 @@ def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) ->
             worker = BlockWorker(queue.get_nowait())
             if job_dict.get(worker.job_id) != JobStatus.QUEUED:
                 continue
-            # Read here, if it is time to, it is not read by each worker.
-            for is_root in (False, True):
-                get_repo_config(root_project=is_root)
+            # Read here, if it is time to, it is not read by each worker. It may name secrets of Mage's database.
+            with _no_connection_left():
+                for is_root in (False, True):
+                    get_repo_config(root_project=is_root)
             worker.start()
             job_dict[worker.job_id] = worker.pid
             workers.append(worker)
     del inherited
 
 
+@contextlib.contextmanager
+def _no_connection_left() -> Iterator[None]:
+    """Close the connections of this process, which workers must not share."""
+    try:
+        yield
+    finally:
+        db_connection.session.close()
+        engine.dispose()
+
+
 def _compile_statements() -> None:
     """Have SQLAlchemy compile what each worker asks Mage's database, which takes longer than the answers."""
     from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun, PipelineSchedule
 
-    with session_factory() as session:
-        for model in (PipelineRun, BlockRun, PipelineSchedule):
-            if row := session.query(model).get(0) or session.query(model).first():
-                session.expire(row)
-                # Reads the row again, as after a commit.
-                getattr(row, "pipeline_schedule", row.updated_at)
-        session.query(BlockRun).filter(BlockRun.pipeline_run_id == 0, BlockRun.block_uuid == "").all()
+    for model in (PipelineRun, BlockRun, PipelineSchedule):
+        if row := model.query.get(0) or model.query.first():
+            db_connection.session.expire(row)
+            # Reads the row again, as after a commit.
+            getattr(row, "pipeline_schedule", row.updated_at)
+    BlockRun.get(0, "")
 
 
 def install() -> None:

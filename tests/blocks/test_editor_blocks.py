@@ -119,7 +119,7 @@ def test_a_block_made_from_a_template_runs(mage, tmp_path, names_url, monkeypatc
             monkeypatch.setenv(name, value)
         (output, *_) = block.execute_block(global_vars={"api_url": names_url})["output"]
     expected = {
-        "ai_block": lambda: output["fun_fact"] == "7 is a prime number." and output["source"] == "facts",
+        "ai_block": lambda: output["fun_fact"] == "7 is a prime number." and output["source"] == "model",
         "load_from_api": lambda: list(output["name"]) == ["a", "b"],
         "start_pipeline_once": lambda: output["skipped"] == "not inside a pipeline run",
     }

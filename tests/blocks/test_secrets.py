@@ -71,9 +71,8 @@ def run_scheduled(
     from mage_ai.orchestration.db import db_connection
     from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
     from mage_ai.orchestration.pipeline_scheduler import run_block
-    from mage_ai.orchestration.queue.process_queue import JobStatus, Worker
 
-    from mage_server.job_queue import SingleJobQueue
+    from mage_server.job_queue import BlockWorker
     from workflows.sql_python.passenger_files import load_passengers
 
     # Those that an earlier test made write to a terminal that is closed; the worker makes its own.
@@ -91,8 +90,7 @@ def run_scheduled(
             users = load_passengers(str(REPO_PATH / "data" / "titanic.csv"))
             partition = made.execution_partition
             manager.add_variable(pipeline, "deduplicate_users", "output_0", users, partition=partition)
-        job = ["job", run_block, [made.id, record.id, {}, {}], {}]
-        worker = Worker(SingleJobQueue(job), {"job": JobStatus.QUEUED})
+        worker = BlockWorker(["job", run_block, [made.id, record.id, {}, {}], {}])
         worker.start()
         worker.join(60)
         db_connection.session.expire_all()
