@@ -14,6 +14,7 @@ from workflows.ai_blocks.untrusted import printable
 from workflows.common.numbers import unknown_number
 
 Values = Mapping[str, Any]
+PATTERN_FLAGS = re.IGNORECASE | re.MULTILINE
 
 
 def select(value: Any, path: str) -> list[Any]:
@@ -43,13 +44,14 @@ def _plain(text: str) -> str:
 
 
 def _first_match(patterns: Iterable[str], text: str) -> str | None:
-    matches = (re.search(one, text, re.IGNORECASE | re.MULTILINE) for one in patterns)
+    matches = (re.search(one, text, PATTERN_FLAGS) for one in patterns)
     return next((match.group() for match in matches if match), None)
 
 
 def _compilable(text: str) -> str:
     try:
-        re.compile(text)
+        # With the flags of its use: Python keeps it then, also for processes that are forked later.
+        re.compile(text, PATTERN_FLAGS)
     except re.error as error:
         raise ValueError(f"{text!r} is not a regular expression: {error}") from None
     return text
@@ -163,7 +165,7 @@ class States(DeclaredCheck):
     def _find(self, value: Any, known: list[Any]) -> str | None:
         wanted = str(known[0])
         sentences = re.split(r"(?<=[.!?;])\s+", str(value))
-        text = "\n".join(one for one in sentences if not re.search(self.unless, one, re.IGNORECASE))
+        text = "\n".join(one for one in sentences if not re.search(self.unless, one, PATTERN_FLAGS))
         found = {name: _first_match(patterns, text) for name, patterns in self.patterns.items()}
         wrong = next((said for name, said in found.items() if name != wanted and said), None)
         if wrong is not None:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import groupby
 
 MAX_TERMS_SHOWN = 5
@@ -67,28 +68,26 @@ WRITTEN: Mapping[str, Callable[[int], str]] = {
 CLAIMS = (*PROPERTIES, *WRITTEN, "divisible_by", "equation")
 
 # Compiled here, they are not compiled in each process that tells a fact.
+_pattern = partial(re.compile, flags=re.IGNORECASE)
+# How a text asserts each property of its number.
 _ASSERTED: Mapping[str, re.Pattern[str]] = {
-    # How a text asserts each property of its number.
-    claim: re.compile(pattern, re.IGNORECASE)
-    for claim, pattern in {
-        "prime": r"\bprime\b(?! (?:numbers|factors?)\b)",
-        "composite": r"\bcomposite\b",
-        "even": r"\bis (?:an )?even\b",
-        "odd": r"\bis (?:an )?odd\b",
-        "square": r"\b(?:perfect square|square number|is a square)\b",
-        "cube": r"\b(?:perfect cube|cube number|is a cube)\b",
-        "triangular": r"\btriangular\b",
-        "fibonacci": r"\bfibonacci number\b",
-        "perfect": r"\bperfect number\b",
-        "palindrome": r"\bpalindrom",
-        "power_of_two": r"\bpower of (?:2|two)\b",
-    }.items()
+    "prime": _pattern(r"\bprime\b(?! (?:numbers|factors?)\b)"),
+    "composite": _pattern(r"\bcomposite\b"),
+    "even": _pattern(r"\bis (?:an )?even\b"),
+    "odd": _pattern(r"\bis (?:an )?odd\b"),
+    "square": _pattern(r"\b(?:perfect square|square number|is a square)\b"),
+    "cube": _pattern(r"\b(?:perfect cube|cube number|is a cube)\b"),
+    "triangular": _pattern(r"\btriangular\b"),
+    "fibonacci": _pattern(r"\bfibonacci number\b"),
+    "perfect": _pattern(r"\bperfect number\b"),
+    "palindrome": _pattern(r"\bpalindrom"),
+    "power_of_two": _pattern(r"\bpower of (?:2|two)\b"),
 }
-_NEGATED = re.compile(r"(?:\bnot|n't|\bnever)\b[^.!?]{0,20}$", re.IGNORECASE)
+_NEGATED = _pattern(r"(?:\bnot|n't|\bnever)\b[^.!?]{0,20}$")
 _ROMAN_NUMERAL = re.compile(r"\b[MDCLXVI]{2,}\b")
 _THOUSANDS_SEPARATOR = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _OPERATORS = [
-    (re.compile(rf"(?<=\d)\s*(?:{words})\s*(?=\d)", re.IGNORECASE), f" {symbol} ")
+    (_pattern(rf"(?<=\d)\s*(?:{words})\s*(?=\d)"), f" {symbol} ")
     for words, symbol in (("plus", "+"), ("times|multiplied by|[x*·]", "×"), ("equals|makes|gives", "="))
 ]
 _EQUATION = re.compile(r"\d+(?:\s*[+×]\s*\d+)+\s*=\s*\d+")
