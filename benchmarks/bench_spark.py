@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from rich.table import Table
 
+from benchmarks.tables import markdown_table, ratio, show, spread
 from stack.console import Console
 from workflows.common.local_services import stop_services
 from workflows.spark.facts import fact_table, match, with_fact_keys
@@ -107,23 +108,18 @@ def measure_joins(rows: int, repeats: int, folder: Path) -> dict[str, list[float
     return found
 
 
-def add_row(table: Table, name: str, rows: int, seconds: Sequence[float], base: float) -> None:
-    median = statistics.median(seconds)
-    figures = (f"{median:.1f}", f"{min(seconds):.1f}", f"{max(seconds):.1f}", f"{median / base:.1f}")
-    table.add_row(name, f"{rows:,}", str(len(seconds)), *figures, f"{rows / median / 1e6:.2f}")
-
-
 def measure(rows: Sequence[int], join_rows: int, repeats: int, folder: Path) -> Table:
     """Return the table of the joins and of the workflow with some numbers of rows, written to an empty folder."""
-    table = Table("what", "rows", "runs", "median s", "fastest s", "slowest s", "ratio", "million rows/s", box=None)
+    table = markdown_table("what", "rows", "runs", "median s", "spread s", "ratio", "million rows/s")
     joins = measure_joins(join_rows, repeats, folder)
-    for name, seconds in joins.items():
-        add_row(table, name, join_rows, seconds, statistics.median(joins[KEYS]))
-    base = None
-    for count in rows:
-        seconds = [timed(partial(run_workflow, rows=count), folder / "run") for _ in range(repeats)]
-        base = base or statistics.median(seconds)
-        add_row(table, "both blocks of spark_workflow", count, seconds, base)
+    found = [(name, join_rows, seconds, joins[KEYS]) for name, seconds in joins.items()]
+    workflows = {
+        count: [timed(partial(run_workflow, rows=count), folder / "run") for _ in range(repeats)] for count in rows
+    }
+    found += [("both blocks of spark_workflow", count, each, workflows[rows[0]]) for count, each in workflows.items()]
+    for name, count, seconds, base in found:
+        rate = f"{count / statistics.median(seconds) / 1e6:.2f}"
+        table.add_row(name, f"{count:,}", str(len(seconds)), *spread(seconds), ratio(seconds, base), rate)
     return table
 
 
@@ -142,7 +138,7 @@ def main() -> None:
             table = measure(options.rows, options.join_rows, options.repeats, Path(name))
         finally:
             stop_services()
-    Console().rich.print(table)
+    show(table, Console().rich)
 
 
 if __name__ == "__main__":
