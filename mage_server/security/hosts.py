@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import psutil
@@ -22,6 +23,7 @@ def machine_hosts() -> set[str]:
     return addresses | {socket.gethostname().lower()}
 
 
+@lru_cache(maxsize=256)
 def split_host(host: str) -> tuple[str, int | None] | None:
     """Return name and port of a `Host` header, or None if it is no valid one."""
     text = host.strip().lower()
@@ -35,6 +37,7 @@ def split_host(host: str) -> tuple[str, int | None] | None:
     return (name.rstrip("."), port) if name else None
 
 
+@lru_cache(maxsize=256)
 def is_loopback(name: str) -> bool:
     """Whether a name always means this machine."""
     try:

@@ -278,7 +278,8 @@ def get_settings() -> Settings:
         stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
     except OSError:
         stamp = None
-    return _read(stamp, tuple(map(os.environ.get, _VARIABLES)))
+    # Of the environment few variables are ours, and of ours few are in the environment.
+    return _read(stamp, tuple((name, os.environ.get(name)) for name in os.environ if name in _VARIABLES))
 
 
 @lru_cache(maxsize=4)
@@ -299,4 +300,4 @@ def _secrets(value: Any) -> Iterator[str]:
             yield from _secrets(item)
 
 
-_VARIABLES = tuple(variable for name in Settings.model_fields for variable in (name.upper(), f"{name.upper()}_FILE"))
+_VARIABLES = {variable for name in Settings.model_fields for variable in (name.upper(), f"{name.upper()}_FILE")}
