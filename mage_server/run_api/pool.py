@@ -41,20 +41,24 @@ class Job:
 class Pool:
     """A pool of daemon threads, so that a block that never ends does not keep the process alive.
 
+    The thread that was busy last is the first to get a job, since the processor still has its data at hand; others are
+    started when they are needed.
+
     Args:
-        workers: Number of threads.
+        workers: Maximum number of threads.
         queue: Maximum number of waiting jobs.
     """
 
     def __init__(self, workers: int, queue: int):
+        self._workers = workers
         self._capacity = workers + queue
+        self._threads = 0
+        self._idle: list[threading.Lock] = []
         self._waiting: deque[Job] = deque()
         self._running = 0
         self._closed = False
         self._mean_seconds = 1.0
-        self._condition = threading.Condition()
-        for number in range(workers):
-            threading.Thread(target=self._run_jobs, name=f"run-api-{number}", daemon=True).start()
+        self._lock = threading.Lock()
 
     def submit(self, work: Callable[[Job], None]) -> Job:
         """Queue a function and return its job. Must be called in an event loop.
@@ -66,18 +70,22 @@ class Pool:
             PoolClosedError: the pool is closed.
         """
         job = Job(work, asyncio.get_running_loop())
-        with self._condition:
+        with self._lock:
             if self._closed:
                 raise PoolClosedError
             if self._running + len(self._waiting) >= self._capacity:
                 raise PoolFullError
             self._waiting.append(job)
-            self._condition.notify()
+            if self._idle:
+                self._idle.pop().release()
+            elif self._threads < self._workers:
+                threading.Thread(target=self._run_jobs, name=f"run-api-{self._threads}", daemon=True).start()
+                self._threads += 1
         return job
 
     def cancel(self, job: Job) -> bool:
         """Remove a job from the queue. Return False if it has started: it then runs to its end."""
-        with self._condition:
+        with self._lock:
             try:
                 self._waiting.remove(job)
             except ValueError:
@@ -90,34 +98,40 @@ class Pool:
 
     def close(self) -> None:
         """Accept no more jobs. Queued jobs still run."""
-        with self._condition:
+        with self._lock:
             self._closed = True
 
     def wait_idle(self, timeout_seconds: float) -> bool:
         """Wait until no job runs or waits. Return False on timeout."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
-            with self._condition:
+            with self._lock:
                 if not self._running and not self._waiting:
                     return True
             time.sleep(0.02)
         return False
 
     def _run_jobs(self) -> None:
+        wake = threading.Lock()
+        wake.acquire()
+        seconds: float | None = None
         while True:
-            with self._condition:
-                while not self._waiting:
-                    self._condition.wait()
-                job = self._waiting.popleft()
-                self._running += 1
+            with self._lock:
+                if seconds is not None:
+                    self._running -= 1
+                    self._mean_seconds += 0.1 * (seconds - self._mean_seconds)
+                    seconds = None
+                job = self._waiting.popleft() if self._waiting else None
+                if job is None:
+                    self._idle.append(wake)
+                else:
+                    self._running += 1
+            if job is None:
+                wake.acquire()
+                continue
             begin = time.monotonic()
             try:
                 job.work(job)
             except BaseException as error:
                 job.resolve(None, error)
             seconds = time.monotonic() - begin
-            # Otherwise an idle worker would keep the last job's data in memory.
-            del job
-            with self._condition:
-                self._running -= 1
-                self._mean_seconds += 0.1 * (seconds - self._mean_seconds)

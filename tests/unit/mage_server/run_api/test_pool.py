@@ -41,6 +41,28 @@ class TestPool:
 
         asyncio.run(scenario())
 
+    def test_a_thread_is_started_when_all_others_are_busy_and_the_last_one_goes_on(self):
+        async def scenario() -> None:
+            pool = Pool(workers=2, queue=8)
+            go, names = threading.Event(), []
+
+            def run(job):
+                names.append(threading.current_thread().name)
+                go.wait(10)
+                job.resolve(None)
+
+            jobs = [pool.submit(run) for _ in range(5)]
+            go.set()
+            await asyncio.gather(*(job.future for job in jobs))
+            assert len(set(names)) == 2
+            names.clear()
+            for _ in range(5):
+                assert pool.wait_idle(5)
+                await pool.submit(run).future
+            assert len(set(names)) == 1
+
+        asyncio.run(scenario())
+
     def test_a_worker_survives_what_work_raises(self):
         async def scenario() -> None:
             pool = Pool(workers=1, queue=1)
