@@ -32,7 +32,7 @@ from mage_ai.orchestration.queue import process_queue
 from mage_ai.orchestration.queue.config import QueueConfig, QueueType
 from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue, QueueStatus, Worker
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
-from mage_ai.settings import ENABLE_NEW_RELIC
+from mage_ai.settings import ENABLE_NEW_RELIC, SENTRY_DSN
 from sqlalchemy.exc import SQLAlchemyError
 
 from mage_server import wakeups
@@ -145,19 +145,22 @@ class BlockWorker(Worker):
     """A process that executes one job, without New Relic's agent where that has nothing to report to.
 
     It has a table of jobs of its own, so that it need not connect to the manager: the pool keeps the real one.
+    Logging and Sentry are set up once, in the pool, where Mage does it for each worker.
     """
 
     run = Worker.run if ENABLE_NEW_RELIC else Worker.run.__wrapped__
 
     def __init__(self, job: list[Any]):
-        self.job_id = job[0]
-        jobs: queues.SimpleQueue[list[Any]] = queues.SimpleQueue()
-        jobs.put(job)
-        super().__init__(jobs, {self.job_id: JobStatus.QUEUED})
+        multiprocessing.Process.__init__(self)
+        self.job_id, self.dsn = job[0], SENTRY_DSN
+        self.queue: queues.SimpleQueue[list[Any]] = queues.SimpleQueue()
+        self.queue.put(job)
+        self.job_dict = {self.job_id: JobStatus.QUEUED}
 
 
 def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) -> None:
     """Start one worker per queued job, at most `size` at a time, until the scheduler process ends."""
+    Worker(queue, job_dict)
     # A worker that used or closed the scheduler's own connections would break them.
     inherited = db_connection.session, engine.pool
     engine.dispose(close=False)

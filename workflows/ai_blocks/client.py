@@ -133,9 +133,14 @@ class LanguageModel:
     def _send(self, request: Mapping[str, Any]) -> Completion:
         # Asked before each call: a local server that ended while idle is started again.
         local_url = f"{ensure_service(LLM_SERVER)}/v1" if self.settings.uses_local_llm else None
-        # A thread of its own: the calling thread may run an event loop, as the kernel of Mage's editor does.
+        answer = self._request(request, local_url)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(answer)
+        # The kernel of Mage's editor runs blocks in its event loop.
         with ThreadPoolExecutor(1) as executor:
-            return executor.submit(asyncio.run, self._request(request, local_url)).result()
+            return executor.submit(asyncio.run, answer).result()
 
     async def _request(self, request: Mapping[str, Any], local_url: str | None) -> Completion:
         """Send a request, with retries.

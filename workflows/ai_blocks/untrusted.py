@@ -32,7 +32,10 @@ def sanitised(value: Any) -> Any:
     """Return a JSON value in which every text is passed through `as_data`."""
     if isinstance(value, str):
         return as_data(value)
-    if isinstance(value, Mapping):
+    # To see that a number is no mapping, Python would look through all classes of mappings, once in each process.
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, dict | Mapping):
         return {str(key): sanitised(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [sanitised(part) for part in value]
