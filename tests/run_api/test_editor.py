@@ -58,6 +58,7 @@ def owner(editor: RunningServer) -> requests.Session:
     session.headers["X-API-KEY"] = CLIENT_ID
     body = {"session": {"email": "admin@admin.com", "password": SECRETS["DEFAULT_OWNER_PASSWORD"]}}
     answer = session.post(f"{editor.url}/api/sessions", json=body, timeout=20).json()
+    assert "session" in answer, answer
     signed = jwt.decode(answer["session"]["token"], SECRETS["JWT_SECRET"], algorithms=["HS256"])
     session.headers["OAUTH-TOKEN"] = signed["token"]
     return session
