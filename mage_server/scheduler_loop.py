@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mage_ai.data_preparation.models.block import Block
+from mage_ai.data_preparation.models.block.dynamic.child import DynamicChildController
 from mage_ai.orchestration.db import db_connection, session_factory
 from mage_ai.orchestration.db.models import schedules
 from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
@@ -37,6 +38,8 @@ def install() -> None:
     """Replace Mage's loop. Call it before Mage starts the scheduler, in the process that it is forked from."""
     LoopTimeTrigger.start = _run_loop
     PipelineRun.create_block_runs = _all_or_none(PipelineRun.create_block_runs)
+    controller = DynamicChildController
+    controller.execute_sync = _all_or_none(controller.execute_sync, controller.pipeline_run)
     schedules.check_all_dynamic_upstreams_completed = _asking_once(schedules.check_all_dynamic_upstreams_completed)
     event.listen(PipelineRun, "after_insert", _note_new_run)
     event.listen(session_factory, "after_commit", _wake_after_new_run)
@@ -87,25 +90,28 @@ def _read_block_runs_once_a_look() -> None:
     db_connection.session().expire_on_commit = False
 
 
-def _all_or_none(original: Callable[[PipelineRun], Any]) -> Callable[[PipelineRun], Any]:
-    """Make the block runs of a run in one transaction.
+def _all_or_none(
+    original: Callable[..., Any], run_of: Callable[[Any], PipelineRun] = lambda run: run
+) -> Callable[..., Any]:
+    """Make the block runs of a run, or the children of a dynamic block, in one transaction.
 
     Mage makes one after the other. If it is killed meanwhile, it takes the first ones for all of them, and the run
     completes without the others.
     """
 
     @functools.wraps(original)
-    def create(self: PipelineRun) -> Any:
-        self.create_block_run = functools.partial(type(self).create_block_run, self, commit=False)
+    def create(self: Any, *args: Any, **kwargs: Any) -> Any:
+        run = run_of(self)
+        run.create_block_run = functools.partial(type(run).create_block_run, run, commit=False)
         try:
-            created = original(self)
+            created = original(self, *args, **kwargs)
             db_connection.session.commit()
         except Exception:
             db_connection.session.rollback()
             raise
         finally:
             # To roll back has expired it.
-            vars(self).pop("create_block_run", None)
+            vars(run).pop("create_block_run", None)
         return created
 
     return create
