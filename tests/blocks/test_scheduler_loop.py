@@ -1,5 +1,6 @@
 """Looks of the scheduler: how many statements they send, and what wakes it."""
 
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
@@ -124,17 +125,15 @@ def test_the_projects_settings_are_read_again_when_the_file_changes(mage, tmp_pa
     assert get_repo_config(str(tmp_path)).retry_config == {"retries": 2}
 
 
-def test_a_run_has_all_its_blocks_or_none(mage, pipeline_run, monkeypatch):
+class Killed(Exception):
+    """Ends the process that makes block runs."""
+
+
+@contextlib.contextmanager
+def killed_at_the_fourth(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from mage_ai.orchestration.db import db_connection
-    from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
+    from mage_ai.orchestration.db.models.schedules import BlockRun
 
-    from mage_server.scheduler_loop import _all_or_none
-
-    class Killed(Exception):
-        pass
-
-    run = pipeline_run("sql_python_workflow", "run_now", create_block_runs=False)
-    monkeypatch.setattr(PipelineRun, "create_block_runs", _all_or_none(PipelineRun.create_block_runs))
     original, made = BlockRun.create, []
 
     def create(**values: Any) -> Any:
@@ -143,14 +142,50 @@ def test_a_run_has_all_its_blocks_or_none(mage, pipeline_run, monkeypatch):
         made.append(values["block_uuid"])
         return original(**values)
 
-    monkeypatch.setattr(BlockRun, "create", create)
-    with pytest.raises(Killed):
-        run.create_block_runs()
-    monkeypatch.setattr(BlockRun, "create", original)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(BlockRun, "create", create)
+        yield
     db_connection.session.expire_all()
+    assert len(made) == 3
+
+
+def test_a_run_has_all_its_blocks_or_none(mage, pipeline_run, monkeypatch):
+    from mage_ai.orchestration.db import db_connection
+    from mage_ai.orchestration.db.models.schedules import PipelineRun
+
+    from mage_server.scheduler_loop import _all_or_none
+
+    run = pipeline_run("sql_python_workflow", "run_now", create_block_runs=False)
+    monkeypatch.setattr(PipelineRun, "create_block_runs", _all_or_none(PipelineRun.create_block_runs))
+    with killed_at_the_fourth(monkeypatch):
+        run.create_block_runs()
     assert run.block_runs == []
-    assert made
     run.create_block_runs()
     db_connection.session.expire_all()
-    assert {block.block_uuid for block in run.block_runs} > set(made)
+    assert len(run.block_runs) > 3
+    run.update(status=PipelineRun.PipelineRunStatus.CANCELLED)
+
+
+def test_a_dynamic_block_has_all_its_children_or_none(mage, pipeline_run, monkeypatch):
+    from mage_ai.data_preparation.models.block.dynamic import child
+    from mage_ai.orchestration.db import db_connection
+    from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineRun
+
+    from mage_server.scheduler_loop import _all_or_none
+
+    items = list(range(7))
+    monkeypatch.setattr(child, "get_outputs_for_dynamic_block", lambda *_, **__: (items, []))
+    combinations = [{"dynamic_block_index": index} for index in items]
+    monkeypatch.setattr(child, "build_combinations_for_dynamic_child", lambda *_, **__: combinations)
+    run = pipeline_run("dynamic_blocks_workflow", "called_from_code", create_block_runs=False)
+    parent = BlockRun.create(block_uuid="generate_fun_fact", pipeline_run_id=run.id)
+    controller = child.DynamicChildController(run.pipeline.get_block("generate_fun_fact"), block_run_id=parent.id)
+    make = _all_or_none(child.DynamicChildController.execute_sync, child.DynamicChildController.pipeline_run)
+    with killed_at_the_fourth(monkeypatch):
+        make(controller)
+    assert [block.block_uuid for block in run.block_runs] == ["generate_fun_fact"]
+    for _ in range(2):
+        make(controller)
+        db_connection.session.expire_all()
+        assert len(run.block_runs) == 1 + len(items)
     run.update(status=PipelineRun.PipelineRunStatus.CANCELLED)
