@@ -1,6 +1,5 @@
 """Looks of the scheduler: how many statements they send, and what wakes it."""
 
-import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
@@ -129,8 +128,8 @@ class Killed(Exception):
     """Ends the process that makes block runs."""
 
 
-@contextlib.contextmanager
-def killed_at_the_fourth(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def make_until_killed(make: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make block runs, and be killed before the fourth."""
     from mage_ai.orchestration.db import db_connection
     from mage_ai.orchestration.db.models.schedules import BlockRun
 
@@ -142,9 +141,10 @@ def killed_at_the_fourth(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         made.append(values["block_uuid"])
         return original(**values)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(BlockRun, "create", create)
-        yield
+        with pytest.raises(Killed):
+            make()
     db_connection.session.expire_all()
     assert len(made) == 3
 
@@ -157,8 +157,7 @@ def test_a_run_has_all_its_blocks_or_none(mage, pipeline_run, monkeypatch):
 
     run = pipeline_run("sql_python_workflow", "run_now", create_block_runs=False)
     monkeypatch.setattr(PipelineRun, "create_block_runs", _all_or_none(PipelineRun.create_block_runs))
-    with killed_at_the_fourth(monkeypatch):
-        run.create_block_runs()
+    make_until_killed(run.create_block_runs, monkeypatch)
     assert run.block_runs == []
     run.create_block_runs()
     db_connection.session.expire_all()
@@ -181,8 +180,7 @@ def test_a_dynamic_block_has_all_its_children_or_none(mage, pipeline_run, monkey
     parent = BlockRun.create(block_uuid="generate_fun_fact", pipeline_run_id=run.id)
     controller = child.DynamicChildController(run.pipeline.get_block("generate_fun_fact"), block_run_id=parent.id)
     make = _all_or_none(child.DynamicChildController.execute_sync, child.DynamicChildController.pipeline_run)
-    with killed_at_the_fourth(monkeypatch):
-        make(controller)
+    make_until_killed(lambda: make(controller), monkeypatch)
     assert [block.block_uuid for block in run.block_runs] == ["generate_fun_fact"]
     for _ in range(2):
         make(controller)
