@@ -10,6 +10,7 @@ import psutil
 import requests
 
 from benchmarks.servers import RunningServer, run_api_command, start_server
+from stack.mage_client import wait_until
 
 MIB = 1024 * 1024
 
@@ -148,11 +149,14 @@ def test_no_token_in_any_log(server: RunningServer):
 
 def test_calls_under_way_end_before_the_server_does(project_folder: Path):
     server = start_server(project_folder, *run_api_command())
+    first, second = project_folder / "first", project_folder / "second"
     try:
         with concurrent.futures.ThreadPoolExecutor(3) as clients:
-            call = clients.submit(server.call, "behaviour", "wait", {"seconds": 2, "mark": "last"})
-            endless = clients.submit(_ignore_errors, server.call, "behaviour", "wait", {"seconds": 600})
-            time.sleep(1)
+            ends = {"seconds": 2, "started": str(first), "mark": "last"}
+            call = clients.submit(server.call, "behaviour", "wait", ends)
+            never_ends = {"seconds": 600, "started": str(second)}
+            endless = clients.submit(_ignore_errors, server.call, "behaviour", "wait", never_ends)
+            wait_until(lambda: first.exists() and second.exists(), 20, poll_seconds=0.05)
             scheduler_and_helpers = psutil.Process(server.process.pid).children(recursive=True)
             begin = time.monotonic()
             server.process.terminate()

@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 
 from workflows.common.time_limit import remaining_seconds
 
@@ -10,5 +11,7 @@ if "custom" not in globals():
 def wait(*args, **kwargs):
     if kwargs.get("seconds") == "none":
         return {"may_wait": remaining_seconds()}
+    if "started" in kwargs:
+        Path(kwargs["started"]).touch()
     time.sleep(kwargs.get("seconds", 0))
     return {"waited": kwargs.get("seconds", 0)}
