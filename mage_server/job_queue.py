@@ -160,6 +160,7 @@ class BlockWorker(Worker):
 
 def run_worker_pool(queue: Any, size: int, job_dict: Any, scheduler_pid: int) -> None:
     """Start one worker per queued job, at most `size` at a time, until the scheduler process ends."""
+    # Sets up logging and Sentry.
     Worker(queue, job_dict)
     # A worker that used or closed the scheduler's own connections would break them.
     inherited = db_connection.session, engine.pool

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 
@@ -51,11 +52,11 @@ class Pool:
 
     def __init__(self, workers: int, queue: int):
         self._workers = workers
-        self._capacity = workers + queue
+        self._queue = queue
         self._threads = 0
-        self._idle: list[threading.Lock] = []
+        # Through these, the threads that have nothing to do get their next job; the one that ended last is at the end.
+        self._idle: list[SimpleQueue[Job]] = []
         self._waiting: deque[Job] = deque()
-        self._running = 0
         self._closed = False
         self._mean_seconds = 1.0
         self._lock = threading.Lock()
@@ -73,14 +74,16 @@ class Pool:
         with self._lock:
             if self._closed:
                 raise PoolClosedError
-            if self._running + len(self._waiting) >= self._capacity:
-                raise PoolFullError
-            self._waiting.append(job)
             if self._idle:
-                self._idle.pop().release()
+                self._idle.pop().put(job)
             elif self._threads < self._workers:
-                threading.Thread(target=self._run_jobs, name=f"run-api-{self._threads}", daemon=True).start()
+                name = f"run-api-{self._threads}"
+                threading.Thread(target=self._run_jobs, args=(job,), name=name, daemon=True).start()
                 self._threads += 1
+            elif len(self._waiting) < self._queue:
+                self._waiting.append(job)
+            else:
+                raise PoolFullError
         return job
 
     def cancel(self, job: Job) -> bool:
@@ -106,32 +109,26 @@ class Pool:
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             with self._lock:
-                if not self._running and not self._waiting:
+                if len(self._idle) == self._threads:
                     return True
             time.sleep(0.02)
         return False
 
-    def _run_jobs(self) -> None:
-        wake = threading.Lock()
-        wake.acquire()
-        seconds: float | None = None
+    def _run_jobs(self, job: Job) -> None:
+        jobs: SimpleQueue[Job] = SimpleQueue()
         while True:
-            with self._lock:
-                if seconds is not None:
-                    self._running -= 1
-                    self._mean_seconds += 0.1 * (seconds - self._mean_seconds)
-                    seconds = None
-                job = self._waiting.popleft() if self._waiting else None
-                if job is None:
-                    self._idle.append(wake)
-                else:
-                    self._running += 1
-            if job is None:
-                wake.acquire()
-                continue
             begin = time.monotonic()
             try:
                 job.work(job)
             except BaseException as error:
                 job.resolve(None, error)
             seconds = time.monotonic() - begin
+            # Otherwise an idle worker would keep the last job's data in memory.
+            del job
+            with self._lock:
+                self._mean_seconds += 0.1 * (seconds - self._mean_seconds)
+                if self._waiting:
+                    job = self._waiting.popleft()
+                    continue
+                self._idle.append(jobs)
+            job = jobs.get()
