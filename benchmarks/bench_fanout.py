@@ -29,7 +29,7 @@ from stack.launch import CALLED_FROM_CODE, running_stack
 from stack.mage_client import wait_until
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH, get_settings
-from workflows.dynamic_blocks.fan_out import ROWS_PER_ITEM
+from workflows.dynamic_blocks_workflow.fan_out import ROWS_PER_ITEM
 
 PIPELINE = "dynamic_blocks_workflow"
 OWN = f"{PIPELINE}, a process a child"

@@ -31,15 +31,15 @@ from threadpoolctl import threadpool_limits
 from benchmarks.tables import markdown_table, show
 from stack.console import Console
 from workflows.common.settings import REPO_PATH
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET, parse_attributes
-from workflows.survival.artifact import Version
-from workflows.survival.champion import keep_champion, load_champion
-from workflows.survival.evaluation import BASELINES, MODEL, cross_validate
-from workflows.survival.inference import predict_batch, predict_passenger, predict_with
-from workflows.survival.registry import Registry
-from workflows.survival.train_and_promote import FOLDS, PARAMETERS, REPEATS, train_survival_model
-from workflows.survival.training import fit
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.ml_training_and_inference.champion import keep_champion, load_champion
+from workflows.ml_training_and_inference.evaluation import BASELINES, MODEL, cross_validate
+from workflows.ml_training_and_inference.inference import predict_batch, predict_passenger, predict_with
+from workflows.ml_training_and_inference.registry import Registry
+from workflows.ml_training_and_inference.train_and_promote import FOLDS, PARAMETERS, REPEATS, train_survival_model
+from workflows.ml_training_and_inference.training import fit
+from workflows.passengers.contract import ATTRIBUTE_NAMES, TARGET, parse_attributes
+from workflows.passengers.files import load_passengers
 
 PEER = "logistic regression"
 XGBOOST = "XGBoost alone"

@@ -24,9 +24,9 @@ from rich.table import Table
 from benchmarks.tables import markdown_table, ratio, show, spread
 from stack.console import Console
 from workflows.common.local_services import stop_services
-from workflows.spark.facts import fact_table, match, with_fact_keys
-from workflows.spark.salaries import write_salaries
-from workflows.spark.session import spark_session
+from workflows.spark_workflow.facts import fact_table, match, with_fact_keys
+from workflows.spark_workflow.salaries import write_salaries
+from workflows.spark_workflow.session import spark_session
 
 # As long as the facts of a language model are.
 FACTS = [

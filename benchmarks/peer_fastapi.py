@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from workflows.common.settings import get_settings
-from workflows.survival.inference import predict_passenger
+from workflows.ml_training_and_inference.inference import predict_passenger
 
 app = FastAPI()
 MODELS_DIR = get_settings().models_dir

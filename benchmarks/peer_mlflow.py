@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 
 from workflows.common.settings import get_settings
-from workflows.survival.inference import predict_passenger
+from workflows.ml_training_and_inference.inference import predict_passenger
 
 
 class SurvivalModel(mlflow.pyfunc.PythonModel):

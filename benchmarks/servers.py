@@ -27,8 +27,8 @@ from mage_server.callable_blocks import CALLABLE_BLOCKS
 from stack.project_graph import FOLDER_OF_SHOWN_TYPE, FOLDER_OF_TYPE
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import REPO_PATH
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.survival.train_and_promote import train_survival_model
+from workflows.ml_training_and_inference.train_and_promote import train_survival_model
+from workflows.passengers.files import load_passengers
 
 START_SECONDS = 120
 

@@ -4,7 +4,7 @@ Mage sets `df_1`, the output of the block that the chart is of.
 """
 
 from workflows.common.settings import get_settings
-from workflows.survival.documentation import calibration
+from workflows.ml_training_and_inference.documentation import calibration
 
 settings = get_settings()
 number = str(df_1["model_version"].iloc[0])

@@ -1,6 +1,6 @@
 from workflows.common.mage import freshness, refresh_data_product
 from workflows.common.settings import get_settings
-from workflows.sql_python.passenger_files import fingerprint
+from workflows.passengers.files import fingerprint
 
 if "custom" not in globals():
     from mage_ai.data_preparation.decorators import custom

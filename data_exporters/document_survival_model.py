@@ -1,5 +1,5 @@
 from workflows.common.settings import get_settings
-from workflows.survival.documentation import document_version
+from workflows.ml_training_and_inference.documentation import document_version
 
 if "data_exporter" not in globals():
     from mage_ai.data_preparation.decorators import data_exporter

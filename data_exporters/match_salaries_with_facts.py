@@ -1,4 +1,4 @@
-from workflows.spark import facts
+from workflows.spark_workflow import facts
 
 if "data_exporter" not in globals():
     from mage_ai.data_preparation.decorators import data_exporter

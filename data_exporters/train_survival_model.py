@@ -1,5 +1,5 @@
 from workflows.common.settings import get_settings
-from workflows.survival import train_and_promote
+from workflows.ml_training_and_inference import train_and_promote
 
 if "data_exporter" not in globals():
     from mage_ai.data_preparation.decorators import data_exporter

@@ -1,5 +1,5 @@
 from workflows.common.chain import start_next
-from workflows.dynamic_blocks.fan_out import in_order
+from workflows.dynamic_blocks_workflow.fan_out import in_order
 
 if "data_exporter" not in globals():
     from mage_ai.data_preparation.decorators import data_exporter

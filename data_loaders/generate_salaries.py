@@ -1,4 +1,4 @@
-from workflows.spark import salaries
+from workflows.spark_workflow import salaries
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader

@@ -1,4 +1,4 @@
-from workflows.spark.facts import check_fun_facts
+from workflows.spark_workflow.facts import check_fun_facts
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader

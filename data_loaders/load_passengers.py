@@ -1,5 +1,5 @@
 from workflows.common.settings import get_settings
-from workflows.sql_python import passenger_files
+from workflows.passengers import files as passenger_files
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader

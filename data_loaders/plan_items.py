@@ -1,4 +1,4 @@
-from workflows.dynamic_blocks import fan_out
+from workflows.dynamic_blocks_workflow import fan_out
 
 if "data_loader" not in globals():
     from mage_ai.data_preparation.decorators import data_loader

@@ -36,7 +36,7 @@ from workflows.common.files import write_text_atomically
 from workflows.common.local_services import stop_services
 from workflows.common.settings import Settings, get_settings
 from workflows.local_llm.model import local_model_path
-from workflows.sql_python.passenger_files import load_passengers
+from workflows.passengers.files import load_passengers
 
 LOCAL = "local"
 HEADER = (

@@ -10,17 +10,17 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from workflows.advice.answer import will_i_survive
-from workflows.advice.bio import ATTRIBUTES, read_bio
-from workflows.advice.framework import Group, Value, build_framework
 from workflows.ai_blocks.client import LanguageModel
-from workflows.dynamic_blocks.fun_facts import fun_fact
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, KEY, TARGET, parse_attributes
-from workflows.survival.artifact import Version
-from workflows.survival.explanation import explain
-from workflows.survival.inference import predict_with
-from workflows.survival.train_and_promote import PARAMETERS
-from workflows.survival.training import fit
+from workflows.dynamic_blocks_workflow.fun_facts import fun_fact
+from workflows.llm_inference.answer import will_i_survive
+from workflows.llm_inference.bio import ATTRIBUTES, read_bio
+from workflows.llm_inference.framework import Group, Value, build_framework
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.ml_training_and_inference.explanation import explain
+from workflows.ml_training_and_inference.inference import predict_with
+from workflows.ml_training_and_inference.train_and_promote import PARAMETERS
+from workflows.ml_training_and_inference.training import fit
+from workflows.passengers.contract import ATTRIBUTE_NAMES, KEY, TARGET, parse_attributes
 
 HALVES = ("seen", "held_out")
 FRAMEWORK, FUN_FACT, EXPLANATION, READING, ADVICE = PROMPTS = (

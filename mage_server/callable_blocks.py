@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
-from workflows.advice.bio import MAX_BIO_CHARACTERS
 from workflows.common.errors import InvalidInputError
 from workflows.common.settings import get_settings
-from workflows.sql_python.passengers import (
+from workflows.llm_inference.bio import MAX_BIO_CHARACTERS
+from workflows.passengers.contract import (
     ATTRIBUTE_BY_PLAIN_NAME,
     ATTRIBUTES,
     MAX_TEXT_LENGTH,
@@ -132,7 +132,7 @@ def _about_me_schema() -> dict[str, Any]:
 
 def _load_model() -> None:
     # Scikit-learn takes most of a second, and `make demo` only wants the examples.
-    from workflows.survival.champion import load_champion  # noqa: PLC0415
+    from workflows.ml_training_and_inference.champion import load_champion  # noqa: PLC0415
 
     load_champion(get_settings().models_dir)
 

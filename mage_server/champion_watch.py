@@ -10,9 +10,9 @@ import os
 from mage_server.repeated import repeat
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import Settings
-from workflows.survival.artifact import UnusableVersionError
-from workflows.survival.champion import CHAMPION_FILE
-from workflows.survival.registry import DATABASE_FILE, Registry
+from workflows.ml_training_and_inference.artifact import UnusableVersionError
+from workflows.ml_training_and_inference.champion import CHAMPION_FILE
+from workflows.ml_training_and_inference.registry import DATABASE_FILE, Registry
 
 logger = logging.getLogger(__name__)
 

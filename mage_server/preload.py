@@ -16,16 +16,16 @@ logger = logging.getLogger(__name__)
 
 MODULES = (
     "workflows.ingestion.companies",
-    "workflows.advice.framework",
-    "workflows.dynamic_blocks.fan_out",
-    "workflows.dynamic_blocks.fun_facts",
-    "workflows.survival.explanation",
-    "workflows.advice.answer",
-    "workflows.spark.session",
-    "workflows.survival.inference",
+    "workflows.llm_inference.framework",
+    "workflows.dynamic_blocks_workflow.fan_out",
+    "workflows.dynamic_blocks_workflow.fun_facts",
+    "workflows.ml_training_and_inference.explanation",
+    "workflows.llm_inference.answer",
+    "workflows.spark_workflow.session",
+    "workflows.ml_training_and_inference.inference",
     "workflows.common.chain",
     # MLflow's client, which takes more than a second.
-    "workflows.survival.train_and_promote",
+    "workflows.ml_training_and_inference.train_and_promote",
     "workflows.common.warehouse",
     # Imported with the first request of an asynchronous client.
     "anyio.streams.tls",

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from workflows.common.mage import recent_runs
-from workflows.sql_python.freshness import wait_for_fresh_run
+from workflows.sql_python_workflow.freshness import wait_for_fresh_run
 
 if "sensor" not in globals():
     from mage_ai.data_preparation.decorators import sensor

@@ -28,7 +28,7 @@ from workflows.common.processes import record_process, recorded_process, stop_re
 from workflows.common.settings import Settings
 from workflows.ingestion.companies import COMPANIES_API
 from workflows.local_llm.model import LLM_SERVER
-from workflows.spark.server import SPARK_SERVER
+from workflows.spark_workflow.server import SPARK_SERVER
 
 TRIGGERS_TIMEOUT_SECONDS = 60
 # Mage's server takes up to ten seconds to end, and so does each service.

@@ -6,7 +6,7 @@ import sys
 from stack.console import Console
 from workflows.common.redaction import redact
 from workflows.common.settings import get_settings
-from workflows.survival.registry import Registry
+from workflows.ml_training_and_inference.registry import Registry
 
 
 def main(arguments: list[str] | None = None) -> int:

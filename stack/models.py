@@ -9,8 +9,8 @@ from rich.table import Table
 from stack.console import Console
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import get_settings
-from workflows.survival.artifact import UnusableVersionError
-from workflows.survival.registry import PROMOTED, REJECTED, Registry
+from workflows.ml_training_and_inference.artifact import UnusableVersionError
+from workflows.ml_training_and_inference.registry import PROMOTED, REJECTED, Registry
 
 METRICS = {"accuracy": "accuracy", "roc_auc": "AUC", "brier": "Brier"}
 

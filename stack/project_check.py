@@ -16,7 +16,7 @@ from stack.project_graph import FOLDER_OF_SHOWN_TYPE, FOLDER_OF_TYPE
 from workflows.ai_blocks.prompts import load_prompt
 from workflows.common.errors import WorkflowError
 from workflows.common.settings import ENV_FILE, REPO_PATH, Settings, get_settings
-from workflows.spark.java import find_java
+from workflows.spark_workflow.java import find_java
 
 PROJECT_FILES = ("metadata.yaml", "io_config.yaml", "global_data_products.yaml")
 

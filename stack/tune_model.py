@@ -8,11 +8,11 @@ from rich.table import Table
 
 from stack.console import Console
 from workflows.common.settings import get_settings
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, TARGET
-from workflows.survival.evaluation import METRICS, Evaluation, evaluate
-from workflows.survival.training import Parameters
-from workflows.survival.tuning import CANDIDATES, nested_cross_validation, search_parameters
+from workflows.ml_training_and_inference.evaluation import METRICS, Evaluation, evaluate
+from workflows.ml_training_and_inference.training import Parameters
+from workflows.ml_training_and_inference.tuning import CANDIDATES, nested_cross_validation, search_parameters
+from workflows.passengers.contract import ATTRIBUTE_NAMES, TARGET
+from workflows.passengers.files import load_passengers
 
 
 def main(arguments: list[str] | None = None) -> int:

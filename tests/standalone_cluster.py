@@ -11,8 +11,8 @@ import psutil
 from stack.mage_client import wait_until
 from workflows.common.processes import free_port, stop_process
 from workflows.common.settings import get_settings
-from workflows.spark.java import find_java
-from workflows.spark.server import spark_home
+from workflows.spark_workflow.java import find_java
+from workflows.spark_workflow.server import spark_home
 
 START_SECONDS = 120
 

@@ -1,4 +1,4 @@
-from workflows.advice.framework import build_framework
+from workflows.llm_inference.framework import build_framework
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

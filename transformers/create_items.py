@@ -1,4 +1,4 @@
-from workflows.dynamic_blocks.fan_out import make_items
+from workflows.dynamic_blocks_workflow.fan_out import make_items
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

@@ -1,4 +1,4 @@
-from workflows.sql_python.passengers import from_core_users
+from workflows.passengers.contract import from_core_users
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

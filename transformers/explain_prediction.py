@@ -1,7 +1,7 @@
 from workflows.common.settings import get_settings
-from workflows.survival.champion import load_champion
-from workflows.survival.explanation import explain
-from workflows.survival.inference import predict_passenger
+from workflows.ml_training_and_inference.champion import load_champion
+from workflows.ml_training_and_inference.explanation import explain
+from workflows.ml_training_and_inference.inference import predict_passenger
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

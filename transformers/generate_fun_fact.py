@@ -1,4 +1,4 @@
-from workflows.dynamic_blocks.fun_facts import fun_fact
+from workflows.dynamic_blocks_workflow.fun_facts import fun_fact
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

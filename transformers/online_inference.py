@@ -1,6 +1,6 @@
 from workflows.common.mage import given_variables
 from workflows.common.settings import get_settings
-from workflows.survival.inference import passenger_of_run, predict_passenger
+from workflows.ml_training_and_inference.inference import passenger_of_run, predict_passenger
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

@@ -1,4 +1,4 @@
-from workflows.advice import answer
+from workflows.llm_inference import answer
 
 if "transformer" not in globals():
     from mage_ai.data_preparation.decorators import transformer

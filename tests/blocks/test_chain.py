@@ -84,7 +84,7 @@ def test_an_inactive_trigger_starts_nothing_and_the_output_says_so(run_block, so
 )
 def test_a_passenger_is_never_blended_with_the_example(pipeline_run, given, expected):
     from workflows.common.mage import given_variables
-    from workflows.survival.inference import passenger_of_run
+    from workflows.ml_training_and_inference.inference import passenger_of_run
 
     run = pipeline_run(
         "ml_training_and_inference", "called_from_code", execution_date=datetime.now(UTC), variables=given

@@ -2,11 +2,11 @@ from functools import partial
 
 from mage_server.editor import as_text
 from workflows.common.settings import REPO_PATH, get_settings
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.survival import train_and_promote as workflow
-from workflows.survival.card import CARD_FILE, as_block_output
-from workflows.survival.registry import Registry
-from workflows.survival.training import Parameters
+from workflows.ml_training_and_inference import train_and_promote as workflow
+from workflows.ml_training_and_inference.card import CARD_FILE, as_block_output
+from workflows.ml_training_and_inference.registry import Registry
+from workflows.ml_training_and_inference.training import Parameters
+from workflows.passengers.files import load_passengers
 
 PIPELINE, BLOCK = "ml_training_and_inference", "document_survival_model"
 

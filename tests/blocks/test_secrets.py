@@ -73,7 +73,7 @@ def run_scheduled(
     from mage_ai.orchestration.pipeline_scheduler import run_block
 
     from mage_server.job_queue import BlockWorker
-    from workflows.sql_python.passenger_files import load_passengers
+    from workflows.passengers.files import load_passengers
 
     # Those that an earlier test made write to a terminal that is closed; the worker makes its own.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])

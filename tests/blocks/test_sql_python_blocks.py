@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from workflows.common.settings import get_settings
-from workflows.sql_python.passenger_files import load_passengers
+from workflows.passengers.files import load_passengers
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from stack.launch import INFERENCE
 from stack.mage_client import CLIENT_ID, children, wait_until
 from workflows.common.processes import recorded_process
 from workflows.common.settings import REPO_PATH
-from workflows.sql_python.passengers import ATTRIBUTES, parse_attributes
-from workflows.survival.champion import load_champion
-from workflows.survival.inference import predict_with
+from workflows.ml_training_and_inference.champion import load_champion
+from workflows.ml_training_and_inference.inference import predict_with
+from workflows.passengers.contract import ATTRIBUTES, parse_attributes
 
 pytestmark = pytest.mark.timeout(900)
 

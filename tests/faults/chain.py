@@ -12,9 +12,9 @@ from stack.launch import Stack
 from stack.mage_client import MageError, children, wait_until
 from stack.mage_database import DatabaseError, PipelineRun
 from tests.up import Up
-from workflows.advice.framework import newest_framework
-from workflows.survival.champion import load_champion
-from workflows.survival.registry import Registry
+from workflows.llm_inference.framework import newest_framework
+from workflows.ml_training_and_inference.champion import load_champion
+from workflows.ml_training_and_inference.registry import Registry
 
 # A new server and scheduler, the retries of a block, and the chain itself.
 SETTLE_SECONDS = 420

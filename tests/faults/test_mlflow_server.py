@@ -16,11 +16,11 @@ from stack.mage_client import wait_until
 from workflows.common.errors import ServiceError
 from workflows.common.processes import free_port
 from workflows.common.settings import REPO_PATH, Settings
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.survival.champion import load_champion
-from workflows.survival.documentation import document_version
-from workflows.survival.registry import DATABASE_FILE, Registry
-from workflows.survival.train_and_promote import PARAMETERS, train_survival_model
+from workflows.ml_training_and_inference.champion import load_champion
+from workflows.ml_training_and_inference.documentation import document_version
+from workflows.ml_training_and_inference.registry import DATABASE_FILE, Registry
+from workflows.ml_training_and_inference.train_and_promote import PARAMETERS, train_survival_model
+from workflows.passengers.files import load_passengers
 
 MLFLOW = REPO_PATH / ".venv-mlflow" / "bin" / "mlflow"
 pytestmark = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.training import POINTS, train
-from workflows.survival.champion import load_champion
-from workflows.survival.registry import Registry
+from workflows.ml_training_and_inference.champion import load_champion
+from workflows.ml_training_and_inference.registry import Registry
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.faults.training"])

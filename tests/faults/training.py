@@ -10,10 +10,10 @@ from mlflow import MlflowClient
 
 from workflows.common import files
 from workflows.common.settings import get_settings
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.survival import train_and_promote
-from workflows.survival.registry import Registry
-from workflows.survival.train_and_promote import train_survival_model
+from workflows.ml_training_and_inference import train_and_promote
+from workflows.ml_training_and_inference.registry import Registry
+from workflows.ml_training_and_inference.train_and_promote import train_survival_model
+from workflows.passengers.files import load_passengers
 
 # Where the process is killed: what it calls, and whether before or after.
 POINTS: dict[str, tuple[Any, str, bool]] = {

@@ -12,12 +12,12 @@ import pytest
 from xgboost import XGBClassifier
 
 from workflows.common.settings import REPO_PATH
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, ATTRIBUTES
-from workflows.survival.artifact import Version
-from workflows.survival.champion import keep_champion, load_champion
-from workflows.survival.inference import predict_batch, predict_passenger
-from workflows.survival.training import Parameters, fit
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.ml_training_and_inference.champion import keep_champion, load_champion
+from workflows.ml_training_and_inference.inference import predict_batch, predict_passenger
+from workflows.ml_training_and_inference.training import Parameters, fit
+from workflows.passengers.contract import ATTRIBUTE_NAMES, ATTRIBUTES
+from workflows.passengers.files import load_passengers
 
 CSV = REPO_PATH / "data" / "titanic.csv"
 Answer = dict[str, Any]

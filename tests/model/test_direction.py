@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflows.survival.features import title_of
+from workflows.ml_training_and_inference.features import title_of
 
 Probabilities = Callable[[pd.DataFrame], np.ndarray]
 

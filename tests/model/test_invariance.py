@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflows.sql_python.passengers import ATTRIBUTES, Value
-from workflows.survival.artifact import Version
-from workflows.survival.inference import predict_batch
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.ml_training_and_inference.inference import predict_batch
+from workflows.passengers.contract import ATTRIBUTES, Value
 
 Answer = dict[str, Any]
 Ask = Callable[[Mapping[str, object]], Answer]

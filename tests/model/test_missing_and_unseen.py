@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, MISSING, parse_attributes
-from workflows.survival.artifact import Version
-from workflows.survival.inference import predict_with
-from workflows.survival.training import Parameters, fit
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.ml_training_and_inference.inference import predict_with
+from workflows.ml_training_and_inference.training import Parameters, fit
+from workflows.passengers.contract import ATTRIBUTE_NAMES, MISSING, parse_attributes
 
 Answer = dict[str, Any]
 Ask = Callable[[Mapping[str, object]], Answer]

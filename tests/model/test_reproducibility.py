@@ -14,10 +14,10 @@ import pytest
 
 from mage_server.callable_blocks import PASSENGER_EXAMPLE
 from workflows.common.settings import REPO_PATH
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES, as_frame, parse_attributes
-from workflows.survival.artifact import Version
-from workflows.survival.features import FEATURE_NAMES
-from workflows.survival.inference import predict_batch
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.ml_training_and_inference.features import FEATURE_NAMES
+from workflows.ml_training_and_inference.inference import predict_batch
+from workflows.passengers.contract import ATTRIBUTE_NAMES, as_frame, parse_attributes
 
 Answer = dict[str, Any]
 Ask = Callable[[Mapping[str, object]], Answer]
@@ -84,11 +84,11 @@ def test_the_documented_call(version: Version, ask: Ask) -> None:
 
 PREDICT = """
 import hashlib, sys
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES
-from workflows.survival.inference import predict_batch
-from workflows.survival.artifact import Version
-from workflows.survival.training import Parameters, fit
+from workflows.passengers.files import load_passengers
+from workflows.passengers.contract import ATTRIBUTE_NAMES
+from workflows.ml_training_and_inference.inference import predict_batch
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.ml_training_and_inference.training import Parameters, fit
 df = load_passengers(sys.argv[1])
 pipeline = fit(df[list(ATTRIBUTE_NAMES)], df["survived"].to_numpy(), Parameters())
 sys.stdout.write(hashlib.sha256(predict_batch(Version("", "", pipeline), df).to_numpy().tobytes()).hexdigest())

@@ -15,14 +15,20 @@ FOLDER = re.compile(r"`([\w/]+)/`")
 LAYERS: tuple[tuple[tuple[str, ...], set[str]], ...] = (
     (("workflows/common",), {MAGE}),
     (
-        ("workflows/local_llm", "workflows/ingestion", "workflows/sql_python", "workflows/spark"),
+        (
+            "workflows/local_llm",
+            "workflows/ingestion",
+            "workflows/passengers",
+            "workflows/sql_python_workflow",
+            "workflows/spark_workflow",
+        ),
         {"workflows/common"},
     ),
     (("workflows/ai_blocks",), {"workflows/common", "workflows/local_llm"}),
-    (("workflows/dynamic_blocks",), {"workflows/common", "workflows/ai_blocks"}),
+    (("workflows/dynamic_blocks_workflow",), {"workflows/common", "workflows/ai_blocks"}),
     (
-        ("workflows/survival", "workflows/advice"),
-        {"workflows/common", "workflows/ai_blocks", "workflows/sql_python"},
+        ("workflows/ml_training_and_inference", "workflows/llm_inference"),
+        {"workflows/common", "workflows/ai_blocks", "workflows/passengers"},
     ),
     ((*FOLDER_OF_TYPE.values(), "charts", "custom_templates"), {"workflows", MAGE}),
     (("mage_server",), {"workflows", MAGE}),
@@ -102,17 +108,17 @@ def test_only_one_module_of_workflows_imports_mage():
 
 
 def test_imports_are_found_in_every_form():
-    source = "import stack.demo\nfrom workflows import spark\ndef f():\n    from mage_ai.io import config\n"
+    source = "import stack.demo\nfrom workflows import spark_workflow\ndef f():\n    from mage_ai.io import config\n"
     source += "from . import near\nfrom ..common import far\n"
-    found = sorted(imported_modules(source, ("workflows", "survival")))
+    found = sorted(imported_modules(source, ("workflows", "ml_training_and_inference")))
     assert found == [
         "mage_ai.io.config",
         "stack.demo",
         "workflows.common.far",
-        "workflows.spark",
-        "workflows.survival.near",
+        "workflows.ml_training_and_inference.near",
+        "workflows.spark_workflow",
     ]
-    folders = [MAGE, "stack", "workflows/common", "workflows/spark", "workflows/survival"]
+    folders = [MAGE, "stack", "workflows/common", "workflows/ml_training_and_inference", "workflows/spark_workflow"]
     assert [folder_of(module) for module in found] == folders
     assert folder_of("yaml.nodes") is None
 

@@ -12,7 +12,7 @@ import yaml
 from stack.env_example import env_example
 from stack.project_graph import FOLDER_OF_TYPE, read_graph
 from workflows.common.settings import REPO_PATH
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES
+from workflows.passengers.contract import ATTRIBUTE_NAMES
 
 PIPELINES = (
     "ingestion",

@@ -27,7 +27,7 @@ from mage_server.run_api.handlers import API_VERSION
 from mage_server.run_api.schema import openapi_document, variables_schema
 from stack.mage_client import wait_until
 from workflows.common.settings import REPO_PATH
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES
+from workflows.passengers.contract import ATTRIBUTE_NAMES
 
 CALL = ("ml_training_and_inference", "online_inference")
 # Starting a server takes longer than hypothesis expects of a fixture.
@@ -119,9 +119,9 @@ class TestDocumentedCalls:
 
     def test_the_next_model_serves_from_the_next_call_on(self, repository: RunningServer):
         from workflows.common.settings import REPO_PATH
-        from workflows.sql_python.passenger_files import load_passengers
-        from workflows.survival.registry import CHAMPION, NAME, Registry
-        from workflows.survival.train_and_promote import train_survival_model
+        from workflows.ml_training_and_inference.registry import CHAMPION, NAME, Registry
+        from workflows.ml_training_and_inference.train_and_promote import train_survival_model
+        from workflows.passengers.files import load_passengers
 
         before = repository.output(*CALL, PASSENGER_EXAMPLE)[0]["model_version"]
         fewer = load_passengers(str(REPO_PATH / "data" / "titanic.csv")).iloc[:800]

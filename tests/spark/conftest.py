@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from workflows.common.settings import get_settings
-from workflows.spark.session import spark_session
+from workflows.spark_workflow.session import spark_session
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from stack.mage_client import wait_until
 from tests.standalone_cluster import standalone_cluster
 from workflows.common.local_services import stop_services
 from workflows.common.processes import recorded_process
-from workflows.spark.facts import match_salaries_with_facts
-from workflows.spark.salaries import generate_salaries
+from workflows.spark_workflow.facts import match_salaries_with_facts
+from workflows.spark_workflow.salaries import generate_salaries
 
 ROWS = 4_000_000
 

@@ -19,10 +19,10 @@ from workflows.common.local_services import (
     stop_services,
 )
 from workflows.common.processes import recorded_process
-from workflows.spark.facts import SUMMARY_COLUMNS, match, match_salaries_with_facts, with_fact_keys
-from workflows.spark.salaries import BASE_SALARY_USD, generate_salaries, make_salaries, write_salaries
-from workflows.spark.server import SPARK_SERVER
-from workflows.spark.session import LocalChannel, spark_session
+from workflows.spark_workflow.facts import SUMMARY_COLUMNS, match, match_salaries_with_facts, with_fact_keys
+from workflows.spark_workflow.salaries import BASE_SALARY_USD, generate_salaries, make_salaries, write_salaries
+from workflows.spark_workflow.server import SPARK_SERVER
+from workflows.spark_workflow.session import LocalChannel, spark_session
 
 ROWS = 20_000
 
@@ -136,7 +136,7 @@ def test_storage_that_the_executors_do_not_share_is_noticed(spark, tmp_path, mon
     def lose_a_row(spark, row_count, seed):
         return make_salaries(spark, row_count - 1, seed)
 
-    monkeypatch.setattr("workflows.spark.salaries.make_salaries", lose_a_row)
+    monkeypatch.setattr("workflows.spark_workflow.salaries.make_salaries", lose_a_row)
     with pytest.raises(ServiceError, match=r"wrote 10 salaries .* reads 9 .*SPARK_DATA_URI"):
         write_salaries(spark, str(tmp_path / "out"), 10, 1)
 

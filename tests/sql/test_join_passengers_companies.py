@@ -7,7 +7,7 @@ import pytest
 from workflows.common.settings import REPO_PATH
 from workflows.common.warehouse import replace_table
 from workflows.ingestion.companies import RAW_COMPANIES
-from workflows.sql_python.passenger_files import as_sql_text, load_passengers
+from workflows.passengers.files import as_sql_text, load_passengers
 
 QUERY = (REPO_PATH / "transformers" / "join_passengers_companies.sql").read_text(encoding="utf-8")
 

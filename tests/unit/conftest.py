@@ -17,10 +17,10 @@ from mage_server.callable_blocks import PASSENGER_EXAMPLE
 from workflows.ai_blocks.completions import Completion
 from workflows.ai_blocks.prompts import Message
 from workflows.common.settings import get_settings
-from workflows.sql_python.passenger_files import load_passengers
-from workflows.sql_python.passengers import ATTRIBUTE_NAMES
-from workflows.survival.registry import DATABASE_FILE, Registry
-from workflows.survival.training import Parameters, fit
+from workflows.ml_training_and_inference.registry import DATABASE_FILE, Registry
+from workflows.ml_training_and_inference.training import Parameters, fit
+from workflows.passengers.contract import ATTRIBUTE_NAMES
+from workflows.passengers.files import load_passengers
 
 KIM = PASSENGER_EXAMPLE
 

@@ -21,15 +21,15 @@ from evals.cases import (
 )
 from evals.evaluation import MAX_FAILURES, evaluate, score
 from tests.provider import Provider, answer, failure
-from workflows.advice.bio import ATTRIBUTES, check_about_me
 from workflows.ai_blocks.answers import ask
 from workflows.ai_blocks.completions import Completion
 from workflows.ai_blocks.prompts import Prompt
 from workflows.common.errors import ServiceError
 from workflows.common.settings import get_settings
+from workflows.llm_inference.bio import ATTRIBUTES, check_about_me
 from workflows.local_llm.model import local_model_path
-from workflows.sql_python.passengers import parse_attributes
-from workflows.survival.artifact import Version
+from workflows.ml_training_and_inference.artifact import Version
+from workflows.passengers.contract import parse_attributes
 
 SIZES = {FRAMEWORK: 1, FUN_FACT: 10, EXPLANATION: 20, READING: 20, ADVICE: 20}
 PROMPT = Prompt(

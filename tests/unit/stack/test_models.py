@@ -5,9 +5,9 @@ from sklearn.pipeline import Pipeline
 
 from stack import models as commands
 from workflows.common.settings import Settings
-from workflows.survival import registry, training_log
-from workflows.survival.champion import load_champion
-from workflows.survival.registry import DATABASE_FILE, Metric, Registry
+from workflows.ml_training_and_inference import registry, training_log
+from workflows.ml_training_and_inference.champion import load_champion
+from workflows.ml_training_and_inference.registry import DATABASE_FILE, Metric, Registry
 
 
 @pytest.fixture

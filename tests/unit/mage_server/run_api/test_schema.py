@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mage_server.callable_blocks import CALLABLE_BLOCKS, attribute_schema
 from mage_server.run_api import schema
-from workflows.sql_python.passengers import ATTRIBUTES, parse_value
+from workflows.passengers.contract import ATTRIBUTES, parse_value
 
 
 class TestSchema:

@@ -1,0 +1,1 @@
+"""Passengers: the contract of a record, and reading files of them."""

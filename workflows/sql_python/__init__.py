@@ -1,1 +1,0 @@
-"""Passengers and how fresh ingestion is: the contract of a record, reading files."""

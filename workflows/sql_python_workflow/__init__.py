@@ -1,0 +1,1 @@
+"""How fresh ingestion is."""
