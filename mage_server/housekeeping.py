@@ -100,23 +100,20 @@ class Housekeeping:
 def delete_runs(engine: Engine, before_runs: datetime, before_calls: datetime) -> int:
     """Delete runs that ended before a time with their block runs, and return their number.
 
-    The newest completed run of each trigger stays: a data product or a sensor may need it.
+    Two runs of each trigger stay: the newest, by which Mage knows that a trigger has had its turn (without it, `@once`
+    would run again), and the newest completed one, which a data product or a sensor may need.
 
     Args:
         engine: Connects to Mage's database.
         before_runs: Time for runs of pipelines, UTC.
         before_calls: Time for the records of calls over /api/runs, UTC.
     """
-    newest = (
-        select(func.max(_RUN.id))
-        .where(_RUN.status == _STATUS.COMPLETED, ~_IS_CALL)
-        .group_by(_RUN.pipeline_schedule_id)
-        .scalar_subquery()
-    )
+    newest_of_any_status = select(func.max(_RUN.id)).where(~_IS_CALL).group_by(_RUN.pipeline_schedule_id)
+    newest_completed = newest_of_any_status.where(_RUN.status == _STATUS.COMPLETED)
     ended_at = func.coalesce(_RUN.completed_at, _RUN.updated_at, _RUN.created_at)
     is_old = or_(
         and_(_IS_CALL, ended_at < before_calls),
-        and_(~_IS_CALL, ended_at < before_runs, _RUN.id.not_in(newest)),
+        and_(~_IS_CALL, ended_at < before_runs, _RUN.id.not_in(newest_of_any_status), _RUN.id.not_in(newest_completed)),
     )
     old = select(_RUN.id).where(_RUN.status.in_(_ENDED), is_old).limit(DELETE_BATCH)
     count = 0

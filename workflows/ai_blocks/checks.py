@@ -35,10 +35,11 @@ def root(path: str) -> str:
 
 def stands_in(quote: str, source: str) -> bool:
     """Whether a quote stands word for word in a text; case, white space, forms of quotes and dashes do not count."""
-    return bool(plain := _plain(quote)) and re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", _plain(source)) is not None
+    return bool(plain := folded(quote)) and re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", folded(source)) is not None
 
 
-def _plain(text: str) -> str:
+def folded(text: str) -> str:
+    """Return a text as the checks compare it: case, white space, forms of quotes and dashes do not count."""
     text = printable(text).translate(str.maketrans("’‘“”–—", "''\"\"--"))
     return re.sub(r"(?<=\d),(?=\d{3}\b)", "", " ".join(text.casefold().split()))
 
@@ -196,7 +197,7 @@ class Members(DeclaredCheck):
 
     def _find(self, value: Any, known: list[Any]) -> str | None:
         def compared(item: Values) -> list[str]:
-            return [_plain(f"{part:g}" if isinstance(part := item.get(key), float) else str(part)) for key in self.keys]
+            return [folded(f"{part:g}" if isinstance(part := item.get(key), float) else str(part)) for key in self.keys]
 
         found = compared(value)
         return None if found in map(compared, known) else f"has {', '.join(found):.80}, which is unknown"

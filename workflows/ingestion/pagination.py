@@ -82,6 +82,8 @@ class Pagination(BaseModel):
 
 
 SAMPLED_RECORDS = 20
+# Services that filter after they have cut pages answer some without a record.
+MAX_EMPTY_PAGES = 100
 
 NextAddress = Callable[[Page, str, int], str | None]
 """Returns the address after a page, None after the last one: of the page, its address, records read so far."""
@@ -100,13 +102,13 @@ def fetch_pages(
 
     Raises:
         InvalidInputError: an answer is not JSON, has no list of records or several, names a foreign host as its next
-            page, repeats a page, or announces more than there was to read; says what to set.
+            page, repeats a page, names empty pages without end, or announces more than there was to read; says what to set.
         ServiceError: see `requests_to`.
     """
     next_address: NextAddress | None = None
     address: str | None = _first_address(url, pagination)
     seen: dict[int, int] = {}
-    read = number = 0
+    read = number = empty = 0
     while address is not None:
         number += 1
         try:
@@ -117,7 +119,13 @@ def fetch_pages(
                 raise
             break
         page = read_page(answer, records_path)
-        if (first := seen.setdefault(_fingerprint(page.records), number)) != number:
+        empty = 0 if page.records else empty + 1
+        if empty > MAX_EMPTY_PAGES:
+            raise InvalidInputError(
+                f"The companies API answered {empty} pages in a row without a company, and names another one; "
+                "check COMPANIES_API_PAGINATION"
+            )
+        if page.records and (first := seen.setdefault(_fingerprint(page.records), number)) != number:
             raise InvalidInputError(
                 f"Page {number} of the companies API repeats page {first}: the way to the next page is another one; "
                 "check COMPANIES_API_PAGINATION"
@@ -127,7 +135,9 @@ def fetch_pages(
         if next_address is None:
             next_address = _configured(pagination) if pagination is not None else _detected(page, url)
         following = next_address(page, address, read)
-        address = None if following is None else _checked(following, address)
+        following = None if following is None else _checked(following, address)
+        # Some services name the place after the last record for ever.
+        address = None if empty and following == address else following
     _check_complete(page, read, pagination, pagination is not None or next_address is not _nowhere)
 
 
@@ -191,7 +201,7 @@ def _by_address(path: str) -> NextAddress:
 def _by_cursor(path: str, parameter: str) -> NextAddress:
     def following(page: Page, address: str, read: int) -> str | None:  # noqa: ARG001
         value = page.values.get(path)
-        if value in (None, "", False) or not page.records or _says_no_more(page):
+        if value in (None, "", False) or _says_no_more(page):
             return None
         return _with_parameter(address, parameter, value)
 

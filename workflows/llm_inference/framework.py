@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from workflows.ai_blocks.answers import ask
+from workflows.ai_blocks.checks import folded
 from workflows.ai_blocks.client import LanguageModel
 from workflows.common.errors import InvalidInputError, NotReadyError
 from workflows.common.files import write_text_atomically
@@ -142,11 +143,11 @@ def build_framework(
         model=model,
         pipeline_run_id=pipeline_run_id,
     )
-    by_name = {group.name: group for group in shown}
+    by_name = {folded(group.name): group for group in shown}
     content = {
         "groups": groups,
         "text": answer.values["framework"],
-        "rules": [by_name[rule["group"]] for rule in answer.values["rules"]],
+        "rules": [by_name[folded(rule["group"])] for rule in answer.values["rules"]],
     }
     fingerprint = _fingerprint(content)
     newest = next(iter(_readable_versions(folder)), None)

@@ -300,10 +300,9 @@ class TestPages:
         "answer",
         [
             lambda _s, path, query: {"data": COMPANIES, "next": f"{path}?n={int(query.get('n', 0)) + 1}"},
-            lambda _s, path, query: {"data": [], "next": f"{path}?n={int(query.get('n', 0)) + 1}"},
             lambda *_: {"data": COMPANIES[:5], "page": 1, "total_pages": 3},
         ],
-        ids=["endless", "endless and empty", "parameter without effect"],
+        ids=["endless", "parameter without effect"],
     )
     def test_a_page_that_repeats_is_said(self, serve, answer):
         server = serve(answer)
@@ -311,6 +310,34 @@ class TestPages:
             InvalidInputError, match=r"Page 2 of the companies API repeats page 1.*COMPANIES_API_PAGINATION"
         ):
             ids(server)
+        assert len(server.requests) == 2
+
+    @pytest.mark.parametrize("empty", [{1}, {1, 2}, {0, 1}])
+    @pytest.mark.parametrize("way", ["cursor", "next", "link"])
+    def test_a_page_without_records_is_not_the_end(self, serve, way, empty):
+        def answer(_server, _path, query):
+            number = int(query.get("cursor", 0))
+            following = number + 1 if number < 4 else None
+            first = 5 * (number - len([page for page in empty if page < number]))
+            body = {"data": [] if number in empty else COMPANIES[first : first + 5]}
+            link = {} if following is None else {"Link": f'<?cursor={following}>; rel="next"'}
+            if way == "link":
+                return body, 200, link
+            name, value = ("next_cursor", following) if way == "cursor" else ("next", f"?cursor={following}")
+            return body | {name: None if following is None else value}
+
+        assert ids(serve(answer)) == ALL
+
+    def test_empty_pages_without_end_are_said(self, serve):
+        server = serve(lambda _s, path, query: {"data": [], "next": f"{path}?n={int(query.get('n', 0)) + 1}"})
+        with pytest.raises(InvalidInputError, match=r"101 pages in a row without a company.*COMPANIES_API_PAGINATION"):
+            ids(server)
+
+    def test_a_cursor_that_stays_the_same_after_the_last_record_ends(self, serve):
+        server = serve(
+            lambda _s, _p, query: {"data": [] if "cursor" in query else COMPANIES, "next_cursor": "after the last"}
+        )
+        assert ids(server) == ALL
         assert len(server.requests) == 2
 
     def test_pages_without_end_meet_the_deadline(self, serve):

@@ -123,6 +123,12 @@ def test_what_the_counts_do_not_say_is_refused(titanic, scripted, tmp_path, chan
     assert output["refusals"][0]["reason"] in model.asked[1][-1]["content"]
 
 
+def test_a_group_is_taken_however_its_name_is_written(titanic, scripted, tmp_path):
+    rule = {"group": "  All   Passengers ", "count": len(titanic), "survival_percent": 38}
+    output = build_framework(titanic, tmp_path, scripted({"framework": TEXT, "rules": [rule]}))
+    assert (output["source"], output["rules"][0]["conditions"]) == ("model", {})
+
+
 def test_without_a_good_answer_code_writes_the_framework(titanic, scripted, tmp_path):
     output = build_framework(titanic, tmp_path, scripted("", ""))
     assert output["source"] == "facts"
