@@ -102,7 +102,8 @@ def fetch_pages(
 
     Raises:
         InvalidInputError: an answer is not JSON, has no list of records or several, names a foreign host as its next
-            page, repeats a page, names empty pages without end, or announces more than there was to read; says what to set.
+            page, repeats a page, goes on for ever with empty pages, or announces more than there was to read; says what
+            to set.
         ServiceError: see `requests_to`.
     """
     next_address: NextAddress | None = None
