@@ -78,9 +78,19 @@ def test_old_runs_are_removed_with_their_files_and_fresh_ones_stay(housekeeping,
 def test_the_newest_completed_run_of_a_trigger_stays_whatever_its_age(housekeeping, make):
     """A data product or a sensor may need it."""
     other_trigger = make(60, trigger="every_15_minutes")
-    older, newest, failed_since = make(50, trigger="every_15_minutes"), make(45), make(40, "FAILED")
+    older, newest = make(50, trigger="every_15_minutes"), make(45)
+    failed_since = make(40, "FAILED"), make(35, "CANCELLED")
     housekeeping.clean(NOW)
-    assert [exists(run) for run in (other_trigger, older, newest, failed_since)] == [False, True, True, False]
+    kept = [exists(run) for run in (other_trigger, older, newest, *failed_since)]
+    assert kept == [False, True, True, False, True]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
+def test_the_newest_run_of_a_trigger_stays_also_where_none_has_completed(housekeeping, make, status):
+    """Mage would start `@once` again, and `@monthly` before its month is over."""
+    older, newest = make(50, status), make(40, status)
+    housekeeping.clean(NOW)
+    assert [exists(run) for run in (older, newest)] == [False, True]
 
 
 def test_however_long_it_runs_thirty_days_are_left(housekeeping, make, tmp_path):
