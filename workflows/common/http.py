@@ -14,6 +14,7 @@ import requests
 from anyio.from_thread import start_blocking_portal
 
 from workflows.common.errors import InvalidInputError, MissingAddressError, ServiceError
+from workflows.common.proxies import proxy_of
 
 # It logs the whole address of each request, and an address may hold a key or a password.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -57,7 +58,7 @@ def requests_to(
         deadline_seconds: For everything together: all addresses, tries, the waits between them, and the bodies.
         retries: Of one address after connection errors, 429 and 5xx; the waits double, and a Retry-After is honoured.
         max_bytes: Largest body that is read.
-        headers: Headers of the requests; only the host of the first address gets them.
+        headers: Headers of the requests; only the origin of the first address gets them.
         headers_setting: The variable that holds the headers, for the messages.
 
     The function raises:
@@ -65,10 +66,14 @@ def requests_to(
         InvalidInputError: the body is too large.
     """
     ends_at = time.monotonic() + deadline_seconds
-    host = _host(url)
+    origin = _origin(url)
+    proxy = None if is_local(url) else proxy_of(url)
+    through = f", through the proxy {proxy}" if proxy else ""
 
     async def keep_secrets(request: httpx.Request) -> None:
-        if request.url.host != host:
+        asked = _origin(str(request.url))
+        # A redirection from http to https of the same host is safer than what was asked for.
+        if asked != origin and (origin, asked) != (("http", asked[1], 80), ("https", origin[1], 443)):
             for name in headers or {}:
                 request.headers.pop(name, None)
 
@@ -91,7 +96,7 @@ def requests_to(
             except httpx.UnsupportedProtocol:
                 problem, is_final = "cannot be asked: its address has to begin with http:// or https://", True
             except httpx.TransportError as caught:
-                problem, is_final = f"did not answer ({type(caught).__name__})", False
+                problem, is_final = f"did not answer ({type(caught).__name__}{through})", False
             if is_final or attempt == retries:
                 tries = "" if is_final else f" after {retries} {'retry' if retries == 1 else 'retries'}"
                 raise error(f"{source} {problem}{tries}; check {setting} and the service behind it")
@@ -105,7 +110,7 @@ def requests_to(
         except TimeoutError:
             problem = f"did not answer completely within {deadline_seconds:g} s"
         except (httpx.InvalidURL, httpx.HTTPError, ValueError) as error:
-            problem = f"cannot be reached ({type(error).__name__})"
+            problem = f"cannot be reached ({type(error).__name__}{through})"
         # The error itself is left out: its text holds the address.
         raise ServiceError(f"{source} {problem}; check {setting} and the service behind it")
 
@@ -149,10 +154,16 @@ def local_get(url: str, timeout_seconds: float, key: str | None = None) -> reque
 
 
 def _host(url: str) -> str:
+    return _origin(url)[1]
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of an address (RFC 6454); empty where it is none."""
     try:
-        return urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
-        return ""
+        return "", "", None
 
 
 async def _read(response: httpx.Response, max_bytes: int | None, source: str, setting: str) -> bytes | bytearray:

@@ -466,6 +466,24 @@ def test_no_proxy_is_asked_for_the_local_server(local, monkeypatch):
     assert server.requests[0]["model"] == "other"
 
 
+def test_no_proxy_is_asked_for_another_server_of_this_machine(serve, model, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert ask(model(f"{serve(answer()).address}/v1")).text
+
+
+def test_an_error_on_the_way_names_the_proxy(model, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://user:hidden-word@127.0.0.1:9")
+    with pytest.raises(ServiceError, match=r"through the proxy http://.*127\.0\.0\.1:9") as caught:
+        ask(model("http://model.example/v1", max_retries=0))
+    assert "hidden-word" not in str(caught.value)
+
+
 def test_a_remote_server_is_asked_through_the_proxy(serve, model, monkeypatch):
     proxy = serve(answer())
     for name in ("NO_PROXY", "no_proxy"):

@@ -146,6 +146,15 @@ def test_an_own_address_is_never_asked_through_a_proxy(monkeypatch):
         assert get(server) == b"good"
 
 
+def test_an_error_on_the_way_names_the_proxy(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    options = {"source": "The file", "setting": "FILE_URL", "timeout_seconds": 5, "deadline_seconds": 5, "retries": 0}
+    with pytest.raises(ServiceError, match=r"through the proxy http://127\.0\.0\.1:9"):
+        download("http://files.example/x", **options)
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

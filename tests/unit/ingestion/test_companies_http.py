@@ -377,9 +377,10 @@ class TestKey:
             ids(serve({"data": COMPANIES, "next": address}), headers=HEADERS)
         assert foreign.requests == []
 
-    def test_a_redirection_to_a_foreign_host_does_not_take_the_key_along(self, serve):
+    @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+    def test_a_redirection_to_another_host_or_port_does_not_take_the_key_along(self, serve, host):
         foreign = serve(COMPANIES)
-        address = f"http://localhost:{foreign.server_port}/companies"
+        address = f"http://{host}:{foreign.server_port}/companies"
         assert ids(serve(([], 302, {"Location": address})), headers=HEADERS) == ALL
         ((_, headers),) = foreign.requests
         assert "hidden-key" not in str(headers)
