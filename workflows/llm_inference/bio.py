@@ -6,13 +6,15 @@ sex and class in plain English.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from workflows.ai_blocks.answers import Answer, ask
-from workflows.ai_blocks.checks import stands_in
+from workflows.ai_blocks.checks import folded, stands_in
 from workflows.ai_blocks.client import LanguageModel
+from workflows.ai_blocks.prompts import load_prompt
 from workflows.ai_blocks.untrusted import as_data
 from workflows.common.errors import InvalidInputError
 from workflows.common.numbers import numbers_in
@@ -86,13 +88,45 @@ def read_bio(bio: str, model: LanguageModel | None = None, pipeline_run_id: int 
     Raises:
         ServiceError: the model's server could not be reached, or refused.
     """
-    answer = ask("read_bio", {"about_me": {"bio": bio}}, model=model, pipeline_run_id=pipeline_run_id)
+    prompt = load_prompt("read_bio")
+    answer = ask(prompt, {"about_me": {"bio": bio}}, model=model, pipeline_run_id=pipeline_run_id)
     attributes, ignored = _verified(answer, bio)
     if not attributes or ignored:
         # A model that reads nothing, or invents quotes, has not read well; one that reads well leaves out on purpose.
         attributes = read_by_rules(bio) | attributes
-    traits = [trait for trait in answer.values["traits"] if stands_in(trait["quote"], bio)]
-    return Reading(attributes, traits, ignored, answer.provenance())
+    examples = [trait for example in prompt.examples for trait in example.answer["traits"]]
+    traits, doubtful = _credible_traits(answer.values, bio, examples)
+    return Reading(attributes, traits, [*ignored, *doubtful], answer.provenance())
+
+
+def _credible_traits(
+    values: Mapping[str, Any], bio: str, examples: Sequence[Mapping[str, str]]
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the traits that count, and why others do not.
+
+    A quote that is an attribute's, or that several traits have, says little for a trait, and so do the words of the
+    prompt's example. Such a trait counts only if it shares a word with its quote.
+    """
+    quotes = Counter(folded(entry["quote"]) for kind in ("attributes", "traits") for entry in values[kind])
+    example_traits = {folded(example["trait"]) for example in examples}
+    example_quotes = {folded(example["quote"]) for example in examples}
+    traits: list[dict[str, str]] = []
+    ignored: list[str] = []
+    for entry in values["traits"]:
+        trait, quote = entry["trait"], folded(entry["quote"])
+        is_example = folded(trait) in example_traits and quote not in example_quotes
+        if not stands_in(quote, bio):
+            ignored.append(f"trait {trait!r:.60}: its quote {entry['quote']!r:.60} does not stand in the bio")
+        elif (is_example or quotes[quote] > 1) and not _stems(trait) & _stems(quote):
+            ignored.append(f"trait {trait!r:.60}: its quote {entry['quote']!r:.60} is about something else")
+        elif entry not in traits:
+            traits.append(entry)
+    return traits, ignored
+
+
+def _stems(text: str) -> set[str]:
+    """Return the beginnings of the words that say something: those of four letters and more."""
+    return {word[:4] for word in re.findall(r"[^\W\d_]{4,}", folded(text))}
 
 
 def _verified(answer: Answer, bio: str) -> tuple[dict[str, dict[str, Any]], list[str]]:

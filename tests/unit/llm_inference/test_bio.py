@@ -18,6 +18,42 @@ def reading(scripted, bio, *attributes, traits=()):
     return read_bio(bio, scripted({"attributes": list(attributes), "traits": list(traits)}))
 
 
+def traits_of(scripted, bio, *traits, attributes=()):
+    found = reading(scripted, bio, *attributes, traits=[{"trait": trait, "quote": quote} for trait, quote in traits])
+    return [one["trait"] for one in found.traits], found.ignored
+
+
+class TestTraits:
+    BIO = "I am a 21-year-old male student who loves to travel, a strong swimmer and a trained nurse."
+    AGE = entry("age", "21", "I am a 21-year-old male")
+
+    def test_the_words_of_the_example_need_a_quote_that_says_them(self, scripted):
+        kept, ignored = traits_of(scripted, self.BIO, ("swims very well", "I am a 21-year-old male"))
+        assert kept == []
+        assert ignored == [
+            "trait 'swims very well': its quote 'I am a 21-year-old male' is about something else",
+        ]
+        assert traits_of(scripted, self.BIO, ("swims very well", "a strong swimmer")) == (["swims very well"], [])
+
+    def test_an_attributes_quote_says_nothing_of_a_trait_but_in_its_own_words(self, scripted):
+        traits = [("works hard", self.AGE["quote"]), ("is male", self.AGE["quote"])]
+        kept, ignored = traits_of(scripted, self.BIO, *traits, attributes=[self.AGE])
+        assert kept == ["is male"]
+        assert len(ignored) == 1
+
+    def test_a_quote_that_several_traits_have_counts_for_those_that_it_names(self, scripted):
+        quote = "a strong swimmer and a trained nurse"
+        kept, ignored = traits_of(scripted, self.BIO, ("swimmer", quote), ("nurse", quote), ("rich", quote))
+        assert kept == ["swimmer", "nurse"]
+        assert len(ignored) == 1
+
+    def test_a_quote_of_its_own_is_enough_in_any_language(self, scripted):
+        assert traits_of(scripted, FRENCH, ("good swimmer", "je nage très bien")) == (["good swimmer"], [])
+
+    def test_a_trait_that_is_told_twice_is_kept_once(self, scripted):
+        assert traits_of(scripted, self.BIO, *[("swims well", "a strong swimmer")] * 2) == (["swims well"], [])
+
+
 def test_the_model_reads_any_language(scripted):
     model = scripted(
         {
