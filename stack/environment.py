@@ -1,6 +1,7 @@
 """Environment variables of Mage's server, derived from the settings."""
 
 import os
+import re
 
 from dotenv import dotenv_values
 
@@ -12,7 +13,8 @@ from workflows.common.settings import ENV_FILE, Settings, read_named_files
 def database_url(settings: Settings) -> str:
     """Return the URL of Mage's database: the configured one, or SQLite in the state folder."""
     if settings.mage_database_connection_url:
-        return settings.mage_database_connection_url.get_secret_value()
+        # SQLAlchemy knows only the long name; hosts of Postgres hand out the short one.
+        return re.sub(r"^postgres://", "postgresql://", settings.mage_database_connection_url.get_secret_value())
     (settings.state_dir / "mage").mkdir(parents=True, exist_ok=True)
     # Many processes write: the timeout lets them wait instead of failing with "database is locked". Not in WAL mode:
     # Mage forks while the database is open, which corrupts a WAL database.

@@ -41,7 +41,8 @@ def read_named_files(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         if path := variables.get(f"{name}_FILE"):
             try:
-                values[name] = Path(path).read_text(encoding="utf-8").strip()
+                # PowerShell writes a byte order mark, which no header of a request can hold.
+                values[name] = Path(path).read_text(encoding="utf-8-sig").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise WorkflowError(f"{name}_FILE: {path} cannot be read ({type(error).__name__})") from None
     return values

@@ -48,6 +48,13 @@ def test_env_can_name_the_file(tmp_path, monkeypatch):
     assert Settings().openai_api_key.get_secret_value() == "of the file"
 
 
+def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path, monkeypatch):
+    (tmp_path / "key").write_text("sk-mounted\n", encoding="utf-8-sig")
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "key"))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert Settings().openai_api_key.get_secret_value() == "sk-mounted"
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "nowhere"))
     with pytest.raises(WorkflowError, match=r"OPENAI_API_KEY_FILE: .*/nowhere cannot be read \(FileNotFoundError\)"):

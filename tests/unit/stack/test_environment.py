@@ -36,6 +36,11 @@ def test_the_state_goes_to_the_state_folder(tmp_path, monkeypatch):
     assert str(tmp_path) in made["MAGE_DATABASE_CONNECTION_URL"]
 
 
+def test_the_short_name_of_postgres_is_taken(tmp_path):
+    settings = Settings(state_dir=tmp_path, mage_database_connection_url="postgres://u:p@db/mage")
+    assert mage_environment(settings, SECRETS)["MAGE_DATABASE_CONNECTION_URL"] == "postgresql://u:p@db/mage"
+
+
 def test_the_file_overrides_defaults_and_the_process_overrides_the_file(settings, tmp_path, monkeypatch):
     file = tmp_path / ".env"
     file.write_text("DISABLE_TERMINAL=0\nMASTER=spark://file:7077\nSPARK_CONF_DIR=\n")
