@@ -25,7 +25,10 @@ def exempt_this_machine(environment: MutableMapping[str, str] = os.environ) -> N
 
 def proxy_of(url: str) -> str | None:
     """Return the proxy through which an address is asked, without its password; None where there is none."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
     proxies = getproxies()

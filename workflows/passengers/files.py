@@ -45,7 +45,7 @@ def load_passengers(source: str) -> pd.DataFrame:
     """
     place, content = _fetch(source)
     text = _decode(content, place)
-    delimiter = _delimiter(text)
+    delimiter = _delimiter(text, place)
     header, records = _csv_records(text, delimiter, place)
     positions = _positions(header, place)
     if not records:
@@ -117,10 +117,13 @@ def _decode(content: bytes, place: str) -> str:
         return content.decode("cp1252", "replace")
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(text: str, place: str) -> str:
     """Return the delimiter by which the first line names most of the columns."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    return max(DELIMITERS, key=lambda delimiter: len(_names_in(next(csv.reader([first], delimiter=delimiter), []))))
+    try:
+        return max(DELIMITERS, key=lambda delimiter: len(_names_in(next(csv.reader([first], delimiter=delimiter), []))))
+    except csv.Error as error:
+        raise InvalidInputError(f"passengers in {place}: not a CSV, its first line: {error}") from None
 
 
 def _names_in(header: list[str]) -> dict[str, list[int]]:

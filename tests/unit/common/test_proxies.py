@@ -30,3 +30,4 @@ def test_the_proxy_of_an_address_is_named_without_its_password(monkeypatch):
     assert "hidden-word" not in proxy_of("http://api.example/companies")
     assert proxy_of("http://127.0.0.1:8000/v1") is None
     assert proxy_of("no address") is None
+    assert proxy_of("http://[") is None

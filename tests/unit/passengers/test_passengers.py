@@ -406,3 +406,10 @@ class TestAsSqlText:
     def test_infinity_is_refused(self) -> None:
         with pytest.raises(InvalidInputError, match="fare: holds an infinite number"):
             as_sql_text(pd.DataFrame({"fare": [float("inf")]}))
+
+
+def test_a_json_file_named_csv_is_refused_in_words(tmp_path):
+    path = tmp_path / "passengers.csv"
+    path.write_text('[{"name": "' + 200_000 * "x" + '"}]')
+    with pytest.raises(InvalidInputError, match="not a CSV, its first line: field larger than field limit"):
+        passenger_files.load_passengers(str(path))
