@@ -23,9 +23,8 @@ from workflows.ai_blocks.limits import CallLimits
 from workflows.ai_blocks.prompts import Message
 from workflows.ai_blocks.request_options import RequestOptions
 from workflows.common.errors import ServiceError
-from workflows.common.http import is_local
 from workflows.common.local_services import ensure_service, service_key
-from workflows.common.proxies import proxy_of
+from workflows.common.proxies import through_proxy
 from workflows.common.redaction import redact
 from workflows.common.settings import Settings
 from workflows.local_llm.model import LLM_SERVER, local_model_identity, local_model_name
@@ -152,9 +151,7 @@ class LanguageModel:
             ServiceError: it does not answer in time or by the protocol, has no such model, or the settings name none.
         """
         settings = self.settings
-        # A proxy that the environment names cannot reach this machine's own addresses.
-        timeout, trust_env = settings.llm_timeout_seconds, not is_local(local_url or settings.openai_base_url or "")
-        async with _TimedClient(timeout=timeout, trust_env=trust_env, verify=tls_context()) as http:
+        async with _TimedClient(timeout=settings.llm_timeout_seconds, verify=tls_context()) as http:
             client = self._client(http, local_url)
             if settings.llm_model is None and local_url is None:
                 offered = await _offered_models(client)
@@ -214,10 +211,8 @@ class LanguageModel:
             reason = f"{problem.status_code}, {reason}"
         elif isinstance(problem, openai.APITimeoutError):
             reason = f"no answer within {settings.llm_timeout_seconds:g} s (LLM_TIMEOUT_SECONDS)"
-        address = settings.openai_base_url or OPENAI_BASE_URL
-        is_lost = isinstance(problem, openai.APIConnectionError) and not settings.uses_local_llm
-        if is_lost and not is_local(address) and (proxy := proxy_of(address)):
-            reason += f", through the proxy {proxy}"
+        if isinstance(problem, openai.APIConnectionError) and not settings.uses_local_llm:
+            reason += through_proxy(settings.openai_base_url or OPENAI_BASE_URL)
         line = " ".join(f"The language model {describe_model(settings)} failed: {reason}".split())
         # Before it is cut, so that no part of a secret is left.
         return redact(line)[:MAX_ERROR_CHARACTERS]

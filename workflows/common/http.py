@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ import requests
 from anyio.from_thread import start_blocking_portal
 
 from workflows.common.errors import InvalidInputError, MissingAddressError, ServiceError
-from workflows.common.proxies import proxy_of
+from workflows.common.proxies import through_proxy
 
 # It logs the whole address of each request, and an address may hold a key or a password.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -66,14 +65,13 @@ def requests_to(
         InvalidInputError: the body is too large.
     """
     ends_at = time.monotonic() + deadline_seconds
-    origin = _origin(url)
-    proxy = None if is_local(url) else proxy_of(url)
-    through = f", through the proxy {proxy}" if proxy else ""
+    scheme, host, port = _origin(url)
+    # A redirection from http to https of the same host is safer than what was asked for.
+    origins = {(scheme, host, port)} | ({("https", host, 443)} if port == 80 else set())
+    through = through_proxy(url)
 
     async def keep_secrets(request: httpx.Request) -> None:
-        asked = _origin(str(request.url))
-        # A redirection from http to https of the same host is safer than what was asked for.
-        if asked != origin and (origin, asked) != (("http", asked[1], 80), ("https", origin[1], 443)):
+        if _origin(str(request.url)) not in origins:
             for name in headers or {}:
                 request.headers.pop(name, None)
 
@@ -114,13 +112,7 @@ def requests_to(
         # The error itself is left out: its text holds the address.
         raise ServiceError(f"{source} {problem}; check {setting} and the service behind it")
 
-    # A proxy that the environment names cannot reach this machine's own addresses.
-    client = httpx.AsyncClient(
-        timeout=timeout_seconds,
-        follow_redirects=True,
-        trust_env=not is_local(url),
-        event_hooks={"request": [keep_secrets]},
-    )
+    client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=True, event_hooks={"request": [keep_secrets]})
     # An event loop in a thread of its own: the calling thread may run one, as the kernel of Mage's editor does.
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
         yield lambda url: portal.call(get_in_time, client, url)
@@ -130,15 +122,6 @@ def download(url: str, **options: object) -> bytes:
     """GET one address and return the body of the answer; see `requests_to` for the options and errors."""
     with requests_to(url, **options) as get:  # type: ignore[arg-type]
         return bytes(get(url).content)
-
-
-def is_local(url: str) -> bool:
-    """Whether an address is of this machine."""
-    host = _host(url)
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def local_get(url: str, timeout_seconds: float, key: str | None = None) -> requests.Response:
@@ -151,10 +134,6 @@ def local_get(url: str, timeout_seconds: float, key: str | None = None) -> reque
         session.trust_env = False
         headers = {"Authorization": f"Bearer {key}"} if key else None
         return session.get(url, headers=headers, timeout=timeout_seconds)
-
-
-def _host(url: str) -> str:
-    return _origin(url)[1]
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

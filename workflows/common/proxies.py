@@ -23,14 +23,11 @@ def exempt_this_machine(environment: MutableMapping[str, str] = os.environ) -> N
             environment[variable] = ",".join([*names, *(name for name in OWN_NAMES if name not in names)])
 
 
-def proxy_of(url: str) -> str | None:
-    """Return the proxy through which an address is asked, without its password; None where there is none."""
+def through_proxy(url: str) -> str:
+    """Name the proxy through which an address is asked, without its password, for the end of a message."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return None
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return redact(proxy) if proxy else None
+        return ""
+    proxy = getproxies().get(parts.scheme) or getproxies().get("all")
+    return f", through the proxy {redact(proxy)}" if proxy and not proxy_bypass(parts.hostname or "") else ""

@@ -216,10 +216,10 @@ def _by_page(parameter: str, start: int) -> NextAddress:
         nonlocal pages_read
         pages_read += 1
         pages, total = page.first_number(PAGE_COUNT_KEYS), page.first_number(TOTAL_KEYS)
-        is_last = pages is not None and pages_read >= pages
-        if not page.records or is_last or (pages is None and total is not None and read >= total):
+        has_ended = not page.records or (total is not None and read >= total)
+        if (has_ended if pages is None else pages_read >= pages) or _says_no_more(page):
             return None
-        return None if _says_no_more(page) else _with_parameter(address, parameter, start + pages_read)
+        return _with_parameter(address, parameter, start + pages_read)
 
     return following
 

@@ -107,26 +107,28 @@ def _credible_traits(
     A quote that is an attribute's, or that several traits have, says little for a trait, and so do the words of the
     prompt's example. Such a trait counts only if it shares a word with its quote.
     """
-    quotes = Counter(folded(entry["quote"]) for kind in ("attributes", "traits") for entry in values[kind])
+    told = {(folded(entry["trait"]), folded(entry["quote"])): entry for entry in values["traits"]}
+    quotes = Counter([*(folded(entry["quote"]) for entry in values["attributes"]), *(quote for _, quote in told)])
     example_traits = {folded(example["trait"]) for example in examples}
     example_quotes = {folded(example["quote"]) for example in examples}
     traits: list[dict[str, str]] = []
     ignored: list[str] = []
-    for entry in values["traits"]:
-        trait, quote = entry["trait"], folded(entry["quote"])
-        is_example = folded(trait) in example_traits and quote not in example_quotes
+    for (trait, quote), entry in told.items():
+        is_example = trait in example_traits and quote not in example_quotes
         if not stands_in(quote, bio):
-            ignored.append(f"trait {trait!r:.60}: its quote {entry['quote']!r:.60} does not stand in the bio")
+            problem = "does not stand in the bio"
         elif (is_example or quotes[quote] > 1) and not _stems(trait) & _stems(quote):
-            ignored.append(f"trait {trait!r:.60}: its quote {entry['quote']!r:.60} is about something else")
-        elif entry not in traits:
+            problem = "is about something else"
+        else:
             traits.append(entry)
+            continue
+        ignored.append(f"trait {entry['trait']!r:.60}: its quote {entry['quote']!r:.60} {problem}")
     return traits, ignored
 
 
 def _stems(text: str) -> set[str]:
     """Return the beginnings of the words that say something: those of four letters and more."""
-    return {word[:4] for word in re.findall(r"[^\W\d_]{4,}", folded(text))}
+    return {word[:4] for word in re.findall(r"[^\W\d_]{4,}", text)}
 
 
 def _verified(answer: Answer, bio: str) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -458,8 +458,6 @@ def test_the_bundled_model_writes_only_so_much(local, bundled, expected):
 
 def test_no_proxy_is_asked_for_the_local_server(local, monkeypatch):
     client, server = local
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert ask(client).text
@@ -467,16 +465,12 @@ def test_no_proxy_is_asked_for_the_local_server(local, monkeypatch):
 
 
 def test_no_proxy_is_asked_for_another_server_of_this_machine(serve, model, monkeypatch):
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert ask(model(f"{serve(answer()).address}/v1")).text
 
 
 def test_an_error_on_the_way_names_the_proxy(model, monkeypatch):
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://user:hidden-word@127.0.0.1:9")
     with pytest.raises(ServiceError, match=r"through the proxy http://.*127\.0\.0\.1:9") as caught:

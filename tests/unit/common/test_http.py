@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from workflows.common.errors import InvalidInputError, ServiceError
-from workflows.common.http import download, is_local
+from workflows.common.http import download
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
 
@@ -147,23 +147,7 @@ def test_an_own_address_is_never_asked_through_a_proxy(monkeypatch):
 
 
 def test_an_error_on_the_way_names_the_proxy(monkeypatch):
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     options = {"source": "The file", "setting": "FILE_URL", "timeout_seconds": 5, "deadline_seconds": 5, "retries": 0}
     with pytest.raises(ServiceError, match=r"through the proxy http://127\.0\.0\.1:9"):
         download("http://files.example/x", **options)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("http://localhost:1", True),
-        ("http://127.0.0.5", True),
-        ("http://[::1]:8", True),
-        ("https://example.com", False),
-        ("http://[", False),
-    ],
-)
-def test_addresses_of_this_machine(url, expected):
-    assert is_local(url) is expected

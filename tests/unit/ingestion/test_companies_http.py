@@ -313,13 +313,15 @@ class TestPages:
         assert len(server.requests) == 2
 
     @pytest.mark.parametrize("empty", [{1}, {1, 2}, {0, 1}])
-    @pytest.mark.parametrize("way", ["cursor", "next", "link"])
+    @pytest.mark.parametrize("way", ["cursor", "next", "link", "page"])
     def test_a_page_without_records_is_not_the_end(self, serve, way, empty):
         def answer(_server, _path, query):
-            number = int(query.get("cursor", 0))
+            number = int(query.get("cursor", query.get("page", 0)))
             following = number + 1 if number < 4 else None
             first = 5 * (number - len([page for page in empty if page < number]))
             body = {"data": [] if number in empty else COMPANIES[first : first + 5]}
+            if way == "page":
+                return body | {"page": number, "total_pages": 5}
             link = {} if following is None else {"Link": f'<?cursor={following}>; rel="next"'}
             if way == "link":
                 return body, 200, link

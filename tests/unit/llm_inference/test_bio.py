@@ -51,7 +51,7 @@ class TestTraits:
         assert traits_of(scripted, FRENCH, ("good swimmer", "je nage très bien")) == (["good swimmer"], [])
 
     def test_a_trait_that_is_told_twice_is_kept_once(self, scripted):
-        assert traits_of(scripted, self.BIO, *[("swims well", "a strong swimmer")] * 2) == (["swims well"], [])
+        assert traits_of(scripted, FRENCH, *[("good swimmer", "je nage très bien")] * 2) == (["good swimmer"], [])
 
 
 def test_the_model_reads_any_language(scripted):
